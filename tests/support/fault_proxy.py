@@ -129,6 +129,7 @@ class FaultProxy:
 def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # the body would wait for the client to acknowledge the headers
         timeout = 60
 
         def log_message(self, format: str, *args: Any) -> None:

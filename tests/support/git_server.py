@@ -34,24 +34,12 @@ class GitServer:
     def commit(self, files: Mapping[str, str], message: str = "by hand", branch: str = "main") -> str:
         """Commit files on top of a branch, as somebody else does, and return the commit's id."""
         parent = self.git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}").strip()
-        index = {"GIT_INDEX_FILE": str(self.repository / "index.test")}
-        command = ["git", "-C", str(self.repository), *WHO]
-
-        def run(*arguments: str, content: str = "") -> str:
-            done = subprocess.run(
-                [*command, *arguments], check=True, input=content.encode(), capture_output=True, timeout=30,
-                env={**os.environ, **index},
-            )  # fmt: skip
-            return done.stdout.decode().strip()
-
-        run("read-tree", parent) if parent else run("read-tree", "--empty")
-        for path, content in files.items():
-            blob = run("hash-object", "-w", "--stdin", content=content)
-            run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
-        tree = run("write-tree")
-        commit = run("commit-tree", tree, *(("-p", parent) if parent else ()), "-m", message)
-        self.git("update-ref", f"refs/heads/{branch}", commit)
-        return commit
+        text = _data(f"{message}\n")
+        head = f"commit refs/heads/{branch}\ncommitter Somebody <somebody@example.com> now\n{text}"
+        began = f"from {parent}\n" if parent else ""
+        changes = "".join(f"M 100644 inline {path}\n{_data(content)}" for path, content in files.items())
+        self.git("fast-import", "--quiet", "--date-format=now", content=f"{head}{began}{changes}".encode())
+        return self.git("rev-parse", f"refs/heads/{branch}").strip()
 
     def show(self, path: str, branch: str = "main") -> str:
         """Return a file of a branch."""
@@ -60,6 +48,10 @@ class GitServer:
     def subjects(self, branch: str = "main") -> list[str]:
         """Return the subjects of the commits, the newest first."""
         return self.git("log", "--format=%s", branch).splitlines()
+
+
+def _data(text: str) -> str:
+    return f"data {len(text.encode())}\n{text}\n"
 
 
 @contextmanager
@@ -72,6 +64,7 @@ def git_server(directory: Path, password: str = "") -> Iterator[GitServer]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # the body would wait for the client to acknowledge the headers
 
         def do_GET(self) -> None:
             self._answer(b"")

@@ -37,6 +37,7 @@ def serve_releases() -> Iterator[Releases]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # the body would wait for the client to acknowledge the headers
 
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")

@@ -31,37 +31,37 @@ def zstd(log, content=TEXT):
 
 
 GOOD = {
-    "xz -9": xz(64),
-    "zstd -19": zstd(23),
-    "two streams": xz(8) + bytes(8) + xz(8),
-    "zeros to the end": xz(8) + bytes(2**18),
-    "a skippable frame": SKIPPED + zstd(20),
-    "gzip": gzip.compress(TEXT),
-    "cut off": xz(8)[:40],
-    "rubbish after it": xz(8) + b"rubbish",
-    "rubbish": b"\xfd7zXZ\0rubbish",
-    "text": TEXT,
-    "empty": b"",
+    "xz -9": lambda: xz(64),
+    "zstd -19": lambda: zstd(23),
+    "two streams": lambda: xz(8) + bytes(8) + xz(8),
+    "zeros to the end": lambda: xz(8) + bytes(2**18),
+    "a skippable frame": lambda: SKIPPED + zstd(20),
+    "gzip": lambda: gzip.compress(TEXT),
+    "cut off": lambda: xz(8)[:40],
+    "rubbish after it": lambda: xz(8) + b"rubbish",
+    "rubbish": lambda: b"\xfd7zXZ\0rubbish",
+    "text": lambda: TEXT,
+    "empty": lambda: b"",
 }
 BAD = {
-    "xz": xz(128),
-    "zstd": zstd(27),
-    "a second xz stream": xz(8) + bytes(4) + xz(128),
-    "an xz stream behind many zeros": xz(8) + bytes(2**18) + xz(128),
-    "a second zstd frame": zstd(20) + zstd(27),
-    "behind a skippable frame": SKIPPED + zstd(27),
+    "xz": lambda: xz(128),
+    "zstd": lambda: zstd(27),
+    "a second xz stream": lambda: xz(8) + bytes(4) + xz(128),
+    "an xz stream behind many zeros": lambda: xz(8) + bytes(2**18) + xz(128),
+    "a second zstd frame": lambda: zstd(20) + zstd(27),
+    "behind a skippable frame": lambda: SKIPPED + zstd(27),
 }
 BOMBS = {
-    "xz": lzma.compress(bytes(MOST + 1)),
-    "xz behind many zeros": xz(8) + bytes(2**18) + lzma.compress(bytes(MOST + 1)),
-    "zstd": zstd(20, bytes(MOST + 1)),
+    "xz": lambda: lzma.compress(bytes(MOST + 1)),
+    "xz behind many zeros": lambda: xz(8) + bytes(2**18) + lzma.compress(bytes(MOST + 1)),
+    "zstd": lambda: zstd(20, bytes(MOST + 1)),
 }
 
 
 @pytest.mark.parametrize("content", GOOD.values(), ids=GOOD)
 def test_check_archives_accepts_archive_that_needs_little_memory(tmp_path, content):
     """A damaged archive is accepted too, because BuildKit reports what is wrong with it."""
-    (tmp_path / "a").write_bytes(content)
+    (tmp_path / "a").write_bytes(content())
 
     check_archives(tmp_path, MOST, SECONDS)
 
@@ -70,7 +70,7 @@ def test_check_archives_accepts_archive_that_needs_little_memory(tmp_path, conte
 def test_check_archives_refuses_too_large_dictionary(tmp_path, content):
     """Neither the position in the file nor the name of the file matters."""
     (tmp_path / "below").mkdir()
-    (tmp_path / "below" / "a\nb").write_bytes(content)
+    (tmp_path / "below" / "a\nb").write_bytes(content())
 
     with pytest.raises(BuildLimitExceeded, match="ADD of below/a b takes more than 64 MiB of the engine's own memory"):
         check_archives(tmp_path, MOST, SECONDS)
@@ -79,7 +79,7 @@ def test_check_archives_refuses_too_large_dictionary(tmp_path, content):
 @pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
 def test_check_archives_refuses_archive_larger_than_the_image(tmp_path, content):
     """The archive is unpacked only up to the limit."""
-    (tmp_path / "a").write_bytes(content)
+    (tmp_path / "a").write_bytes(content())
 
     with pytest.raises(BuildLimitExceeded, match="a unpacks to more than the image may have: 4 MiB are left for it"):
         check_archives(tmp_path, MOST, SECONDS)
@@ -115,7 +115,7 @@ def test_check_archives_skips_symlinks_and_pipes(tmp_path):
 
 def test_check_archives_stops_if_run_is_cancelled(tmp_path):
     """A large archive takes minutes."""
-    (tmp_path / "a").write_bytes(GOOD["xz -9"])
+    (tmp_path / "a").write_bytes(GOOD["xz -9"]())
     scope = Cancellation()
     scope.cancel()
     token = current.set(scope)

@@ -475,7 +475,7 @@ def wide(jar, **changes):
         (ELF + JAR, "jar"),
         (ended(JAR, 20, b"\1\0") + b"c", "jar"),
         (wide(JAR), "jar"),
-        (zipped("META-INF/MANIFEST.MF", more=[f"{n}.class" for n in range(70_000)]), "jar"),
+        (lambda: zipped("META-INF/MANIFEST.MF", more=[f"{n}.class" for n in range(65_536)]), "jar"),
         (ended(JAR, 8, bytes(4)), "zip"),
         (ended(JAR, 8, b"\2\0\2\0"), "zip"),
         (ended(JAR, 8, b"\3\0\2\0"), "zip"),
@@ -495,7 +495,7 @@ def wide(jar, **changes):
 )
 def test_java_archive_counts_only_if_all_readers_agree(content, form):
     """Java runs some archives whose end record has wrong counts, and syft does not open them."""
-    assert kind(content) == form
+    assert kind(content() if callable(content) else content) == form
 
 
 @pytest.mark.parametrize(

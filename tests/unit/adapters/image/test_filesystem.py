@@ -1,6 +1,7 @@
 """Tests that paths are resolved as the kernel does, and that layers are applied as containerd does."""
 
 import io
+import json
 import os
 import stat
 import subprocess
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from supply_chain.adapters.image import filesystem
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, LayerInvalid, escape_path
 from tests.support.examples import tries
+from tests.support.present import present
 
 
 def entry(name, kind=tarfile.REGTYPE, to="", mode=0o755, **fields):
@@ -138,20 +140,44 @@ entries = st.lists(
     max_size=8,
 )
 LOOK = """
-import os, sys
-os.chroot(sys.argv[1])
-os.chdir("/")
-for path in sys.argv[2:]:
+import json, os, sys
+
+def look(path):
     try:
-        print(os.stat(path).st_ino)
+        return os.stat(path).st_ino
     except OSError:
-        print(0)
+        return 0
+
+for line in sys.stdin:
+    root, *asked = json.loads(line)
+    if not os.fork():
+        os.chroot(root)
+        os.chdir("/")
+        print(json.dumps([look(path) for path in asked]), flush=True)
+        sys.exit()
+    if os.wait()[1]:
+        sys.exit(1)
 """
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    """Return a function that asks the kernel for the inodes of paths, as a process with that root."""
+    as_root = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
+    with subprocess.Popen(
+        [*as_root, sys.executable, "-c", LOOK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def look(root, asked):
+            print(json.dumps([str(root), *asked]), file=process.stdin, flush=True)
+            return json.loads(present(process.stdout).readline())
+
+        yield look
 
 
 @tries(60)
 @given(entries, st.lists(ways, min_size=1, max_size=5))
-def test_resolve_agrees_with_kernel_in_a_chroot(tmp_path_factory, members, asked):
+def test_resolve_agrees_with_kernel_in_a_chroot(tmp_path_factory, kernel, members, asked):
     """The same files are created in a directory, and a process with that root asks the kernel."""
     files = laid(members)
     root = tmp_path_factory.mktemp("root")
@@ -165,12 +191,8 @@ def test_resolve_agrees_with_kernel_in_a_chroot(tmp_path_factory, members, asked
         else:
             made.touch()
         inodes[path] = made.lstat().st_ino
-    as_root = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
-    kernel = subprocess.run(
-        [*as_root, sys.executable, "-c", LOOK, root, *asked], capture_output=True, text=True, check=True
-    )
 
-    for path, inode in zip(asked, map(int, kernel.stdout.split()), strict=True):
+    for path, inode in zip(asked, kernel(root, asked), strict=True):
         found = files.resolve(path)
         assert (inodes[found[0]] if found else 0) == inode, path
 
