@@ -23,7 +23,7 @@ pytestmark = pytest.mark.real
 SWAP = """
 import sys
 from blocks import Tier
-from cscm_laptop.blocks import tier_of
+from cscm_laptop.blocks import make_tier_block
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import load_state
 from supply_chain.model.tier import TierName
@@ -31,7 +31,7 @@ from supply_chain.model.tier import TierName
 state = load_state(Home.find())
 for pair in sys.argv[1:]:
     tier, role = map(TierName, pair.split("="))
-    own, other = tier_of(state, tier), tier_of(state, role)
+    own, other = make_tier_block(state, tier), make_tier_block(state, role)
     own.aws, own.role_arn = other.aws, other.role_arn
     own.save(tier.value, overwrite=True)
 """

@@ -65,7 +65,7 @@ def run():
 
 prefork_server.IMPORTED = ()
 prefork_server._worker_environment = dict
-prefork_server.fingerprint = lambda: Path(sys.argv[2]).read_text()
+prefork_server.compute_fingerprint = lambda: Path(sys.argv[2]).read_text()
 tempfile.gettempdir()
 sys.modules["cscm.main"] = sys.modules["orchestration.flow_run"] = types.SimpleNamespace(start=run, main=run)
 sys.exit(prefork_server.main(Path(sys.argv[1])))
