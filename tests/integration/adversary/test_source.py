@@ -136,7 +136,7 @@ def another_repository(path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a link to a file of the host": (linked("shadow", "/etc/shadow"), "shadow leads to"),
+    "a link to a file of the host": (linked("shadow", "/etc/shadow"), "shadow is a link to"),
     "a link out of the context": (linked("out", "../../../etc/shadow"), "leads out of the build context"),
     "a Dockerfile that is a link": (linked("Dockerfile", "revision"), "Dockerfile is a link"),
     "an ignore file that is a link": (linked(".dockerignore", "revision"), ".dockerignore is a link"),
