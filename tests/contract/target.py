@@ -47,6 +47,7 @@ class Harness:
             if healthy and self.running() == {each.digest for each in expected}:
                 return True
             if time.monotonic() > until:
+                print(f"not settled: {observed}; {self.running()} run")  # pytest shows it
                 return False
             time.sleep(0.2)
 
