@@ -62,7 +62,7 @@ def hold_to_the_model(client: Any, *, strict: bool) -> Any:
             assert not found, f"{operation_model.name}: {'; '.join(found)}"
         else:
             code = content["__type"].rpartition("#")[2]
-            declared = [shape.read_error_code for shape in operation_model.error_shapes]
+            declared = [shape.error_code for shape in operation_model.error_shapes]
             assert code in declared, f"{operation_model.name} has no error {code}, only {', '.join(declared)}"
 
     client.meta.events.register(f"before-parse.{client.meta.service_model.service_id.hyphenize()}", check)
