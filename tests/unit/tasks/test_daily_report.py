@@ -1,4 +1,4 @@
-"""The data of the daily report: Prefect's runs, its events over all pages, and dead letters."""
+"""The data of the daily report: details of events, dead letters, and what people decided."""
 
 import shutil
 from datetime import timedelta
@@ -10,18 +10,9 @@ import pytest
 from blocks import Bridge, Inventory, Workbench
 from orchestration.clock import read_clock
 from supply_chain.errors import SettingInvalid
-from supply_chain.fleet.break_glass import OpenBreakGlass
-from supply_chain.model.image import ImageRef
-from supply_chain.policy.outcome import UsedBreakGlass
 from tasks import daily_report
-from tests.support.builders import DIGEST, NOON
+from tests.support.command import ROOT
 from tests.support.people import Office, copy_shipped
-
-OPEN = OpenBreakGlass(
-    image=ImageRef(repository="curated/hello", digest=DIGEST), environment="production", owner="web",
-    use=UsedBreakGlass(by="ann", reason="outage", expires=NOON),
-)  # fmt: skip
-PROJECT = Path(__file__).parents[3]
 
 
 def workbench(project: Path, owner: str = "") -> Workbench:
@@ -98,7 +89,7 @@ def test_invalid_policies_do_not_end_the_report(tmp_path):
 
 async def test_report_names_waivers_that_need_attention(monkeypatch, tmp_path):
     """They are those of the project, with the images that rest on them."""
-    shutil.copytree(PROJECT / "deployments/policies", tmp_path / "deployments/policies")
+    shutil.copytree(ROOT / "deployments/policies", tmp_path / "deployments/policies")
     office = Office(tmp_path)
     office.write_people(at=read_clock(), days=366)
     office.waive("idle", at=read_clock(), expires=read_clock() + timedelta(days=30))

@@ -63,16 +63,22 @@ def place(monkeypatch):
     return place
 
 
+async def start_until_paused(client):
+    """Start the lifecycle, and return its run once it waits for the approval of its plan."""
+    flow = await client.create_flow(lifecycle.lifecycle)
+    deployment = await client.create_deployment(flow, "nightly", parameter_openapi_schema={})
+    run = await client.create_flow_run_from_deployment(deployment, parameters={"rules": "nightly"})
+    with pytest.raises(Pause):
+        await run_flow_async(lifecycle.lifecycle, flow_run=run, return_type="state")
+    return run
+
+
 @pytest.mark.parametrize("yes", [True, False])
 async def test_approved_plan_is_applied_unchanged(machine, place, tmp_path, monkeypatch, yes):
     """A plan made days later may differ; a rejected plan is not applied."""
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
         async with get_client() as client:
-            flow = await client.create_flow(lifecycle.lifecycle)
-            deployment = await client.create_deployment(flow, "nightly", parameter_openapi_schema={})
-            run = await client.create_flow_run_from_deployment(deployment, parameters={"rules": "nightly"})
-            with pytest.raises(Pause):
-                await run_flow_async(lifecycle.lifecycle, flow_run=run, return_type="state")
+            run = await start_until_paused(client)
             waiting = present((await client.read_flow_run(run.id)).state)
             assert (waiting.type.value, waiting.name) == ("PAUSED", "Suspended")
             assert (len(place.planned), place.applied, place.signed) == (1, [], [])
@@ -94,11 +100,7 @@ async def test_approval_is_requested_again_if_plan_was_lost(machine, place, tmp_
     """The approval of a lost plan does not apply to the new plan."""
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
         async with get_client() as client:
-            flow = await client.create_flow(lifecycle.lifecycle)
-            deployment = await client.create_deployment(flow, "nightly", parameter_openapi_schema={})
-            run = await client.create_flow_run_from_deployment(deployment, parameters={"rules": "nightly"})
-            with pytest.raises(Pause):
-                await run_flow_async(lifecycle.lifecycle, flow_run=run, return_type="state")
+            run = await start_until_paused(client)
             await aresume_flow_run(run.id, run_input={"approve": True, "by": "ann", "reason": "read it"})
             for file in [each for each in tmp_path.rglob("*") if each.is_file()]:
                 file.unlink()

@@ -13,15 +13,9 @@ from supply_chain.evidence.published import CurrentVerdict
 from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Gate
-from supply_chain.policy.outcome import Reason, Refused
 from tasks import verdicts
+from tests.support.builders import refused
 from tests.support.facts import CURATED
-
-REFUSED = Refused(
-    image=CURATED, gate=Gate.DEPLOY, policy="sha256:" + "b" * 64,
-    reasons=(Reason(code="a.b", fact="f", remedy="r"),),
-)  # fmt: skip
 
 
 async def test_deployments_are_judged_again_once_per_decision_version(
@@ -37,7 +31,7 @@ async def test_deployments_are_judged_again_once_per_decision_version(
         judged.append("judged")
         if version[0] == "2" and errors:
             raise errors.pop()
-        return REFUSED if version[0] == "3" else None
+        return refused() if version[0] == "3" else None
 
     def renew(ref: ImageRef, environment: Environment, current: CurrentVerdict | None) -> None:
         judged.append("renewed")
