@@ -562,7 +562,7 @@ class Opening(MemoryEngine):
 @pytest.mark.parametrize(
     ("ends", "others"), [(False, ["0.0.0.0 9999/udp", "0.0.0.0 7777"]), (True, [])], ids=["runs", "ends"]
 )
-def test_probe_looks_again_before_it_stops_the_service(ends, others, monkeypatch):
+def test_probe_looks_again_before_it_stops_the_service(ends, others, monkeypatch, without_threads):
     """A service may open a port after it is ready."""
     monkeypatch.setattr(probing, "wait_until_ready", lambda *_: Answer(True, 0.1))
     monkeypatch.setattr(probing, "probe_readiness", lambda *_: "")
