@@ -124,7 +124,7 @@ class Step(Task[P, Coroutine[Any, Any, R]]):
         return super().__call__(*map(quote, args), **quoted)  # type: ignore[arg-type]
 
 
-class Declaration(Protocol):
+class StepDecorator(Protocol):
     """Makes a step of a function, which may block or be asynchronous."""
 
     @overload
@@ -133,7 +133,7 @@ class Declaration(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Step[P, R]: ...
 
 
-def step(name: str, *, run_name: str | None = None, retry: bool = True, **options: Any) -> Declaration:
+def step(name: str, *, run_name: str | None = None, retry: bool = True, **options: Any) -> StepDecorator:
     """Declare a function as a step of the flows: a task that a flow awaits.
 
     A function that blocks runs in a thread, see `run_in_thread`. `run_name` is the name of each run, with the
