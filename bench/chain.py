@@ -42,7 +42,7 @@ from blocks.development_ports import DevelopmentPorts
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.adapters.vulndb import make_grype_environment
 from supply_chain.development.dockerfile import list_image_references
-from supply_chain.model.manifest import Service, read_manifest
+from supply_chain.model.declaration import Service, read_declaration
 from supply_chain.model.tier import TierName
 
 HEAD = ("--revision", "HEAD")
@@ -153,16 +153,16 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
     """Yield the script's environment without its context: credentials of each tier, tools and repositories."""
     tiers, development = asyncio.run(_blocks())
     workbench = development.workbench
-    manifest = read_manifest(copy / EXAMPLE)
-    assert isinstance(manifest, Service)
+    declaration = read_declaration(copy / EXAMPLE)
+    assert isinstance(declaration, Service)
     for owner, repository in ((TierName.DEVELOPMENT, "dev/bench"), (TierName.CURATION, "curated/bench")):
         tiers[owner].ecr.ensure_repository(repository, immutable=False, key=None)
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cscm-bench-")))
         (work / "curation.pub").write_text(tiers[TierName.CURATION].trusted_keys[TierName.CURATION])
         content = (copy / EXAMPLE / "Dockerfile").read_bytes()
-        targets = ("", manifest.test.stage)
-        reading = workbench.dockerfile_reader.read(content, targets, manifest.build.platform, {}, "bench", {})
+        targets = ("", declaration.test.stage)
+        reading = workbench.dockerfile_reader.read(content, targets, declaration.build.platform, {}, "bench", {})
         resolved = {name: development.bases.resolve(name) for name in list_image_references(reading.targets.values())}
         tools = [
             workbench.tool(name).path.parent for name in ("grype", "syft", "cosign", "crane", "hadolint", "buildx")
@@ -174,9 +174,9 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
             "TOOLS": ":".join(map(str, dict.fromkeys([*tools, workbench.docker.path.parent]))),
             "PUBLIC": str(work / "curation.pub"),
             "CA": workbench.ca_bundle or "",
-            "PORT": str(manifest.probe.port),
-            "PROBE": manifest.probe.path,
-            "TESTS": " ".join(manifest.test.command),
+            "PORT": str(declaration.probe.port),
+            "PROBE": declaration.probe.path,
+            "TESTS": " ".join(declaration.test.command),
             **make_grype_environment(Path(workbench.database)),
         }
         for name, tier in tiers.items():

@@ -46,8 +46,8 @@ from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, PROVENANCE, SBO
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.rescan import RescanPorts
+from supply_chain.model.declaration import DECLARATION
 from supply_chain.model.image import BuiltImage, ImageRef, Source, StoredManifest, digest_of
-from supply_chain.model.manifest import MANIFEST as DECLARATION
 from supply_chain.model.tier import TierName
 from supply_chain.policy.loading import read_project_policies
 from supply_chain.vulnerability.scanner import Sbom, Sboms

@@ -38,8 +38,8 @@ from supply_chain.execution.environment import KubernetesEnvironment, Kubernetes
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, NAMESPACES, PODS, Document
 from supply_chain.execution.kubernetes.rendering import CONTAINER, Workload, render
 from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.model.declaration import Probe, Service, Test
 from supply_chain.model.image import ImageRef, digest_of
-from supply_chain.model.manifest import Probe, Service, Test
 from tests.support.admission import wait_until
 
 EXPECTED = TypeAdapter(tuple[Expected, ...])
@@ -57,17 +57,17 @@ def environment_of(namespace: str, deployments: int, pods: int) -> KubernetesEnv
 
 def deploy(admin: ClusterClient, environment: KubernetesEnvironment, name: str) -> Expected:
     """Apply the objects of an application; return what should run."""
-    manifest = Service(
+    declaration = Service(
         kind="service", name=name, owner="bench", test=Test(command=("/true",)), probe=Probe(port=8080),
     )  # fmt: skip
     ref = ImageRef(repository=f"curated/{name}", digest=digest_of(name.encode()))
-    workload = Workload(manifest, ref, environment, "registry.test")
+    workload = Workload(declaration, ref, environment, "registry.test")
     documents = [_without_scheduler(document) for _, document in render(workload)]
     for (kind, _), document in zip(render(workload), documents, strict=True):
         made = admin.apply(kind, document)
     return Expected(
         environment=environment.name, application=name, digest=ref.digest, container=made["metadata"]["uid"],
-        name=workload.name, probe=manifest.probe, settings=workload.settings, profile=workload.profile,
+        name=workload.name, probe=declaration.probe, settings=workload.settings, profile=workload.profile,
         configuration=workload.configuration,
         place=KubernetesPlace(cluster="c", namespace=environment.namespace, documents=tuple(map(dict, documents))),
     )  # fmt: skip

@@ -85,8 +85,8 @@ class Images:
             for each in range(findings)
         ]  # fmt: skip
         exploited = [each.model_copy(update={"known_exploited": True}) for each in vulnerabilities]
-        anything = builders.manifest(limits={each.value: None for each in Severity})
-        accepted = builders.manifest(limits={"low": findings - waivers})
+        anything = builders.declaration(limits={each.value: None for each in Severity})
+        accepted = builders.declaration(limits={"low": findings - waivers})
         return cls(
             deploy_facts(anything, report=report(*vulnerabilities)),
             deploy_facts(accepted, report=report(*vulnerabilities)),

@@ -39,8 +39,8 @@ from supply_chain.fleet.gate_facts import StoredFacts, SubjectState, compute_fac
 from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.preview import PolicyPreview, preview
+from supply_chain.model.declaration import Base, Service
 from supply_chain.model.image import ImageRef, StoredManifest, digest_of
-from supply_chain.model.manifest import Base, Service
 from supply_chain.model.tier import Gate, name_development_repository
 from supply_chain.policy.fact_values import make_evidence_values
 from supply_chain.policy.loading import DIRECTORY, read_documents
@@ -114,7 +114,7 @@ def fill(inventory: SqlInventory, images: int, findings: int) -> list[Finding]:
     for application in range(images // EACH):
         name = f"app{application:04}"
         inventory.put(_entry(name, number) for number in range(EACH))
-        declared = builders.manifest(name=name, limits={each.value: None for each in Severity})
+        declared = builders.declaration(name=name, limits={each.value: None for each in Severity})
         of_images = [
             [*chance.sample(published, findings - 3), *chance.sample(likely if number % 5 == 1 else published, 3)]
             for number in range(EACH)

@@ -42,8 +42,8 @@ from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.test import Dependencies, EarlyChecks, Planned
 from supply_chain.development.traces import clear, forget_image
 from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.model.declaration import Rootfs, Service
 from supply_chain.model.image import BuiltImage, Digest
-from supply_chain.model.manifest import Rootfs, Service
 from supply_chain.model.tier import TierName, name_development_repository
 
 
@@ -115,19 +115,19 @@ class DevelopmentPorts(TierPorts):
     def plan_checks(self, built: BuiltImage, snapshot: Snapshot, early: EarlyChecks) -> list[Planned]:
         """Return the checks of the image for this kind of application, slowest first."""
         workbench, host = self.workbench, self.host
-        engine, manifest = host.engine(), snapshot.manifest
+        engine, declaration = host.engine(), snapshot.declaration
         run = built.invocation
         image = make_local_name(built.application, run)
         search, room = SecretSearch(workbench.tool("detect-secrets")), probe_limits(host)
         in_engine: list[tuple[Check, Callable[[], CheckResult]]]
-        if isinstance(manifest, Service):
-            service, tests = manifest, test_name(image)
+        if isinstance(declaration, Service):
+            service, tests = declaration, test_name(image)
             in_engine = [
                 (Check.PROBE, lambda: probe(engine, image, service, read_clock, run, search, room, wait=sleep)),
                 (Check.TESTS, lambda: run_tests(engine, tests, service, read_clock, run, search, room, wait=sleep)),
             ]
         else:
-            base = manifest
+            base = declaration
             in_engine = [
                 (Check.COMMAND, lambda: check_command(engine, image, base, read_clock, run, search, room, wait=sleep))
             ]
@@ -144,24 +144,24 @@ class DevelopmentPorts(TierPorts):
                 source=snapshot.context,
                 generator=self.sbom_generator,
                 scanner=self.workbench.scanner(),
-                days=snapshot.manifest.limits.scan_days,
+                days=snapshot.declaration.limits.scan_days,
                 now=read_clock,
             ),
         )
 
     def _check_content(self, snapshot: Snapshot, run: str, digest: Digest) -> CheckResult:
-        workbench, host, manifest = self.workbench, self.host, snapshot.manifest
+        workbench, host, declaration = self.workbench, self.host, snapshot.declaration
         search, bandit = SecretSearch(workbench.tool("detect-secrets")), workbench.tool("bandit")
         read = partial(
-            read_contents, host.engine(), make_local_name(manifest.name, run), manifest.build.max_size,
+            read_contents, host.engine(), make_local_name(declaration.name, run), declaration.build.max_size,
             SearchedFiles(snapshot.context), ReadSources(snapshot.context), self.package_sources,
-            manifest.runtime if isinstance(manifest, Service) else None,
+            declaration.runtime if isinstance(declaration, Service) else None,
         )  # fmt: skip
         tools = in_engine_tools(host, workbench)[Check.CONTENT]
         result = check_content(
-            read, digest, manifest, tools, read_clock, search.search_files, SourceScan(bandit).search_files
+            read, digest, declaration, tools, read_clock, search.search_files, SourceScan(bandit).search_files
         )
-        return apply_reviews(result, manifest.reviewed)
+        return apply_reviews(result, declaration.reviewed)
 
     def remove_tests(self, built: BuiltImage) -> None:
         """Remove the image in which the tests ran, which takes the engine a while; nothing uses it again."""

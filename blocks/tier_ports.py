@@ -27,8 +27,8 @@ from supply_chain.development.bases import CuratedBases
 from supply_chain.evidence.image_status import DIGESTS
 from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.model.declaration import list_bases
 from supply_chain.model.image import Digest, ImageRef, list_blobs
-from supply_chain.model.manifest import list_bases
 from supply_chain.model.tier import BASES, Gate, TierName, name_curated_repository
 from supply_chain.policy.facts import F
 from supply_chain.policy.policies import GatePolicy

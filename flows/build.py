@@ -36,18 +36,21 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
     """
     ports = await DevelopmentPorts.aload()
     async with open_snapshot(Path(path), revision, ports.workbench.find_excluded) as snapshot:
-        manifest, source = snapshot.manifest, snapshot.source
-        async with report_run(manifest.name) as reporter, run_lock(lock_name(LockKind.BUILD, manifest.name)) as before:
-            reporter.add(application=manifest.name, owner=manifest.owner, source=source)
+        declaration, source = snapshot.declaration, snapshot.source
+        async with (
+            report_run(declaration.name) as reporter,
+            run_lock(lock_name(LockKind.BUILD, declaration.name)) as before,
+        ):
+            reporter.add(application=declaration.name, owner=declaration.owner, source=source)
             reporter.publish_under(None)
             refusal, _ = await asyncio.gather(
                 reporter.step("name", check_name_step(snapshot, ports), _name_result),
-                run_in_thread(ports.remove_traces, manifest.name, before),
+                run_in_thread(ports.remove_traces, declaration.name, before),
             )
             if refusal:
                 reporter.add_verdict(refusal)
                 return complete_refused(refusal)
-            reporter.publish_under(manifest.name)
+            reporter.publish_under(declaration.name)
             checks = await run_in_thread(ports.early_checks, snapshot, make_run_mark())
             try:
                 built = await reporter.step(
@@ -60,7 +63,7 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
                 reporter.add(
                     materials=built.materials,
                     digest=built.digest,
-                    repository=name_development_repository(manifest.name),
+                    repository=name_development_repository(declaration.name),
                 )
                 tested = await reporter.step(
                     "test",
@@ -72,11 +75,11 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
                 async with run_alongside(ports.remove_tests, built):
                     return await reporter.step(
                         "offer",
-                        offer_step(tested, manifest, ports),
+                        offer_step(tested, declaration, ports),
                         lambda c: f"{c.ref.repository}@{c.ref.short}",
                     )
             finally:
-                await run_in_thread(ports.remove_traces, manifest.name, (make_run_mark(),))
+                await run_in_thread(ports.remove_traces, declaration.name, (make_run_mark(),))
 
 
 def _name_result(refusal: Refused | None) -> str:

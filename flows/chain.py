@@ -29,8 +29,8 @@ from orchestration.steps import run_alongside
 from orchestration.waiting_runs import SOON, can_wait, release_slot
 from supply_chain.errors import LockBusy, SettingInvalid
 from supply_chain.execution.deployment import Deployment
+from supply_chain.model.declaration import Base, Service
 from supply_chain.model.image import ReleasedImage
-from supply_chain.model.manifest import Base, Service
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import PromotionFreeze
 from supply_chain.text import join_lines, sanitize_text
@@ -75,9 +75,9 @@ async def chain(
                 report_run(path) as reporter,
                 open_snapshot(Path(path), revision, workbench.find_excluded) as snapshot,
             ):
-                _check_environment(snapshot.manifest, environment, workbench, reporter)
+                _check_environment(snapshot.declaration, environment, workbench, reporter)
                 # Promotions of the application wait for this lock, because this chain itself promotes what it pushes.
-                async with run_lock(lock_name(LockKind.PROMOTE, snapshot.manifest.name)):
+                async with run_lock(lock_name(LockKind.PROMOTE, snapshot.declaration.name)):
                     return await _chain(path, revision, environment, force, by_event)
 
 
@@ -142,15 +142,15 @@ async def _step_lock(name: str, by_event: bool) -> AsyncIterator[PromotionFreeze
 
 
 def _check_environment(
-    manifest: Service | Base, environment: str | None, workbench: Workbench, reporter: RunReporter
+    declaration: Service | Base, environment: str | None, workbench: Workbench, reporter: RunReporter
 ) -> None:
     """Raise `SettingInvalid` if the environment does not exist, before anything is built, checked and signed for it.
 
     If it exists and has no place for the application, the chain goes up to the deploy gate, and notes it now.
     """
-    if isinstance(manifest, Service) and (place := environment or next(iter(manifest.environments), None)):
+    if isinstance(declaration, Service) and (place := environment or next(iter(declaration.environments), None)):
         document = workbench.environment(place)
         try:
-            document.placement(manifest.name)
+            document.placement(declaration.name)
         except SettingInvalid as error:
             reporter.note(join_lines(error))

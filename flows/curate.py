@@ -45,8 +45,8 @@ async def curate(image: str, force: bool = False) -> ReleasedImage | Refused:
 async def _release(
     verdict: Admitted[IntakeFacts], ports: CurationPorts, reporter: RunReporter, force: bool
 ) -> ReleasedImage | Refused:
-    manifest = verdict.provenance.manifest
-    reporter.add(owner=manifest.owner)
+    declaration = verdict.provenance.declaration
+    reporter.add(owner=declaration.owner)
     stored = await reporter.step(
         "store",
         store_step(verdict, ports, force),
@@ -55,12 +55,12 @@ async def _release(
     reporter.add(repository=stored.ref.repository)
     encrypted = await reporter.step(
         "encrypt",
-        encrypt_step(stored, manifest, ports, force),
+        encrypt_step(stored, declaration, ports, force),
         lambda e: f"at rest with KMS key {e.key.rpartition('/')[2]}",
     )
     scanned, report = await reporter.step(
         "scan",
-        scan_step(encrypted, manifest, ports, force),
+        scan_step(encrypted, declaration, ports, force),
         lambda s: findings_summary(s[1]),
         proven=lambda s: s[0].proven,
     )

@@ -59,8 +59,8 @@ from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.rules import Examples, Rules
+from supply_chain.model.declaration import DECLARATION, FILE
 from supply_chain.model.image import Candidate, ImageRef, ReleasedImage
-from supply_chain.model.manifest import FILE, MANIFEST
 from supply_chain.policy.documents import PolicyDocument
 from supply_chain.policy.explanation import GateExplanation
 from supply_chain.policy.names import NameRegister
@@ -84,7 +84,7 @@ WRITTEN = (
 
 def declaration_page() -> str:
     """Return docs/reference/declaration.md."""
-    models = {schema["title"]: (schema, lines(schema, definitions)) for schema, definitions in written(MANIFEST)}
+    models = {schema["title"]: (schema, lines(schema, definitions)) for schema, definitions in written(DECLARATION)}
     (_, of_service), (_, of_base) = models.pop("Service"), models.pop("Base")
     sections = [
         ("Both kinds", "", [line for line in of_service if line in of_base]),

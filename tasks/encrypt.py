@@ -7,16 +7,16 @@ from orchestration.clock import read_clock
 from orchestration.events import emit
 from orchestration.steps import step
 from supply_chain.curation.encrypt import encrypt
+from supply_chain.model.declaration import Base, Service
 from supply_chain.model.image import EncryptedImage, StoredImage
-from supply_chain.model.manifest import Base, Service
 
 
 @step("encrypt")
-def encrypt_step(stored: StoredImage, manifest: Service | Base, ports: CurationPorts, force: bool) -> EncryptedImage:
+def encrypt_step(stored: StoredImage, declaration: Service | Base, ports: CurationPorts, force: bool) -> EncryptedImage:
     """Verify the repository's key, write the encrypted copy of a confidential image, and attest both."""
     encrypted = encrypt(
         stored,
-        manifest,
+        declaration,
         ports.tier.kms,
         ports.repositories,
         ports.skopeo,

@@ -17,7 +17,7 @@ def check_name_step(snapshot: Snapshot, ports: DevelopmentPorts) -> Refused | No
     This applies the intake gate's rule to what development can read. The gate decides again, on the signed
     provenance.
     """
-    name = snapshot.manifest.name
+    name = snapshot.declaration.name
     before, registered = ports.list_curated_images(name), ports.workbench.registered(name, snapshot.origin)
     return check_name(
         snapshot, before, registered, ports.evidence, lambda: ports.workbench.policies().intake, read_clock()

@@ -8,14 +8,14 @@ from orchestration.events import emit
 from orchestration.steps import step
 from supply_chain.development.offer import offer
 from supply_chain.development.test import TestedImage
+from supply_chain.model.declaration import Base, Service
 from supply_chain.model.image import Candidate
-from supply_chain.model.manifest import Base, Service
 
 
 @step("offer")
-def offer_step(tested: TestedImage, manifest: Service | Base, ports: DevelopmentPorts) -> Candidate:
+def offer_step(tested: TestedImage, declaration: Service | Base, ports: DevelopmentPorts) -> Candidate:
     """Push the image, and attach the evidence that the development key signs."""
-    candidate = offer(tested, manifest, ports.buildx, ports.repositories, ports.evidence, read_clock)
+    candidate = offer(tested, declaration, ports.buildx, ports.repositories, ports.evidence, read_clock)
     if candidate.proven is None:
         emit("image.offered", candidate.ref, candidate.source)
     return candidate

@@ -144,7 +144,7 @@ async def find_deployments_step(
             built = find_last_provenance(
                 await run_in_thread(evidence.read_verified, each, TierName.DEVELOPMENT, PROVENANCE)
             )
-            owners |= {each: built.manifest.owner} if built else {}
+            owners |= {each: built.declaration.owner} if built else {}
     facts = [*(promotions.facts if event in CANCELS else facts), *judged.facts]
     return make_response(event, ref, owners, expected, observed, on_the_way=promotions.runs, facts=facts, unread=unread)
 

@@ -7,17 +7,17 @@ from orchestration.clock import read_clock
 from orchestration.events import emit
 from orchestration.steps import step
 from supply_chain.curation.scan import scan
+from supply_chain.model.declaration import Base, Service
 from supply_chain.model.image import EncryptedImage, ScannedImage
-from supply_chain.model.manifest import Base, Service
 from supply_chain.vulnerability.findings import Report
 
 
 @step("scan", tags=["scanner"])
 def scan_step(
-    image: EncryptedImage, manifest: Service | Base, ports: CurationPorts, force: bool
+    image: EncryptedImage, declaration: Service | Base, ports: CurationPorts, force: bool
 ) -> tuple[ScannedImage, Report]:
     """Scan the image by digest from the registry, and attach SBOM and report to it."""
-    scanner, days = ports.workbench.scanner(), manifest.limits.scan_days
+    scanner, days = ports.workbench.scanner(), declaration.limits.scan_days
     scanned, report = scan(
         image, ports.sbom_generator, scanner, ports.registry, ports.evidence, read_clock, days=days, force=force
     )

@@ -18,7 +18,7 @@ from cscm.running import run, verbose
 from cscm.signing import key_option, signer_option, use_key
 from orchestration.project import find_project
 from supply_chain.errors import Cancelled, LaptopMissing, SupplyChainError
-from supply_chain.model.manifest import list_bases, make_json_schema, read_manifest
+from supply_chain.model.declaration import list_bases, make_json_schema, read_declaration
 from supply_chain.scratch import translate_disk_full
 from supply_chain.text import sanitize_lines
 
@@ -133,7 +133,7 @@ def chain(path: Path, revision: str | None, environment: str | None, force: bool
       cscm chain examples/hello --environment staging
     """
     if revision is None:
-        read_manifest(path)
+        read_declaration(path)
     where = str(path.resolve())
     run("flows.chain:chain", as_json, verbose, path=where, revision=revision, environment=environment, force=force)
 
@@ -152,7 +152,7 @@ def build(path: Path, revision: str | None, force: bool, as_json: bool, verbose:
       cscm build examples/hello
     """
     if revision is None:
-        read_manifest(path)
+        read_declaration(path)
     run("flows.build:build", as_json, verbose, path=str(path.resolve()), revision=revision, force=force)
 
 

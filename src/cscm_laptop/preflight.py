@@ -30,7 +30,7 @@ from supply_chain.development.probe import check_command, probe
 from supply_chain.development.separation import DISK, PROCESSES, RESERVE, BuildLimits, Room
 from supply_chain.errors import CheckIncomplete, DatabaseUnusable, EngineUnavailable, ToolMissing
 from supply_chain.evidence.checks import CheckResult
-from supply_chain.model.manifest import Base, Service, list_bases
+from supply_chain.model.declaration import Base, Service, list_bases
 from supply_chain.model.tier import BASES
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.loading import REGISTER, read_unsigned_policies
@@ -105,13 +105,13 @@ def make_local_image_ports(name: str, tools: Mapping[str, Tool], policy: GatePol
     limits = BuildLimits(memory=machine.memory // 2, processes=PROCESSES, cpus=machine.cpus, disk=DISK, reserve=RESERVE)
     room = Room(limits, lambda: "")
 
-    def check(manifest: Service | Base) -> CheckResult:
-        if isinstance(manifest, Service):
-            return probe(engine, name, manifest, read_clock, run, search, room)
-        return check_command(engine, name, manifest, read_clock, run, search, room)
+    def check(declaration: Service | Base) -> CheckResult:
+        if isinstance(declaration, Service):
+            return probe(engine, name, declaration, read_clock, run, search, room)
+        return check_command(engine, name, declaration, read_clock, run, search, room)
 
-    def list_contents(manifest: Service | Base) -> Sbom:
-        most = manifest.build.max_size
+    def list_contents(declaration: Service | Base) -> Sbom:
+        most = declaration.build.max_size
         with make_scratch_directory("image") as work:
             archive = work / "image.tar"
             if not engine.save(name, archive, most + SLACK):

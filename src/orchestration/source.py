@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from orchestration.steps import run_in_thread
-from supply_chain.adapters.git.snapshot import read_manifest_at, take_snapshot
+from supply_chain.adapters.git.snapshot import read_declaration_at, take_snapshot
 from supply_chain.development.snapshot import IgnoreMatcher, Snapshot
 
 _taken: ContextVar[tuple[Path, str | None, Snapshot] | None] = ContextVar("taken", default=None)
@@ -39,4 +39,4 @@ async def open_snapshot(path: Path, revision: str | None, ignores: IgnoreMatcher
 
 async def read_application(path: Path, revision: str | None) -> str:
     """Return the application's name, read without a snapshot."""
-    return (await run_in_thread(read_manifest_at, path, revision)).name
+    return (await run_in_thread(read_declaration_at, path, revision)).name

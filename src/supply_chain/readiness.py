@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from supply_chain.model.container import POLL, Container, Engine, Wait, describe_end
-from supply_chain.model.manifest import Probe
+from supply_chain.model.declaration import Probe
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import pytest
 from supply_chain.errors import AccessDenied, DeploymentFailed
 from supply_chain.execution.deployment import Deployment, DockerPlace, KubernetesPlace
 from supply_chain.execution.target import Request, Target
+from supply_chain.model.declaration import Service
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.manifest import Service
 from tests.support.facts import admitted, deploy_facts
 from tests.support.policies import DEPLOY
 
@@ -27,7 +27,7 @@ class Harness:
     """An environment without deployments, and images that run well and badly."""
 
     target: Target
-    manifest: Service
+    declaration: Service
     good: Callable[[], Digest]
     """Returns the digest of another good image at each call."""
     bad: Digest
@@ -65,8 +65,10 @@ class Harness:
             self.recorded.append(deployment)
             return deployment
 
-        ref = ImageRef(repository=f"curated/{self.manifest.name}", digest=digest)
-        request = Request(admitted(deploy_facts(self.manifest, ref=ref), DEPLOY), self.manifest, uuid4().hex, force)
+        ref = ImageRef(repository=f"curated/{self.declaration.name}", digest=digest)
+        request = Request(
+            admitted(deploy_facts(self.declaration, ref=ref), DEPLOY), self.declaration, uuid4().hex, force
+        )
         return self.target.deploy(request, before_start=before_start, may_serve=may_serve, recorded=record)
 
     def codes(self, *deployments: Deployment) -> list[tuple[str, list[str]]]:

@@ -41,8 +41,8 @@ from supply_chain.evidence.encryption import EncryptionRecord, list_encryption_r
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
+from supply_chain.model.declaration import Base, Classification
 from supply_chain.model.image import EncryptedImage, ImageRef, Source, StoredImage
-from supply_chain.model.manifest import Base, Classification
 from supply_chain.model.tier import TierName
 from tests.support.command import ROOT
 from tests.support.place import free_port

@@ -19,8 +19,8 @@ from supply_chain.execution.kubernetes.brought import adopt, read_brought
 from supply_chain.execution.kubernetes.cluster import Document
 from supply_chain.execution.kubernetes.manifest_files import Release, read_chart
 from supply_chain.execution.kubernetes.rendering import Workload, render
+from supply_chain.model.declaration import ContainerCommand, Probe, Runtime, Service, Test
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import ContainerCommand, Probe, Runtime, Service, Test
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 DEPLOYMENT = """
@@ -48,7 +48,7 @@ spec:
 """
 PAGES = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: pages}\ndata: {index: hi}\n"
 NAMED = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: pages}}\ndata: {{index: {} }}\n"
-MANIFEST = Service(
+DECLARATION = Service(
     kind="service", name="hello", owner="tests", test=Test(command=("/hello",)), probe=Probe(port=8080),
     runtime=Runtime(commands=(ContainerCommand(args=("--fast",)),)),
 )  # fmt: skip
@@ -64,7 +64,7 @@ def workload() -> Callable[..., Workload]:
             name="staging", target="kubernetes", cluster="c", namespace="shop",
             applications={"hello": KubernetesPlacement(**placement)},
         )  # fmt: skip
-        return Workload(MANIFEST, REF, environment, "registry.test")
+        return Workload(DECLARATION, REF, environment, "registry.test")
 
     return build
 

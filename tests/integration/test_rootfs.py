@@ -15,7 +15,7 @@ import pytest
 
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
-from supply_chain.model.manifest import Base, read_manifest
+from supply_chain.model.declaration import Base, read_declaration
 from tests.support.command import ROOT
 
 pytestmark = pytest.mark.real
@@ -25,11 +25,11 @@ BASES = ROOT / "bases"
 
 
 def made(base: str, directory: Path) -> tuple[Path, dict[str, str]]:
-    manifest = read_manifest(BASES / base)
-    assert isinstance(manifest, Base) and manifest.rootfs is not None
+    declaration = read_declaration(BASES / base)
+    assert isinstance(declaration, Base) and declaration.rootfs is not None
     tool = Tool("mmdebstrap", Path(shutil.which("mmdebstrap") or "mmdebstrap"), "1")
     target = directory / "rootfs.tar"
-    return target, make_rootfs(tool, manifest.rootfs, target, EPOCH, directory / "work")
+    return target, make_rootfs(tool, declaration.rootfs, target, EPOCH, directory / "work")
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +74,11 @@ def test_runtime_base_has_no_shell_and_no_package_manager(runtime: tuple[Path, d
 
 def test_check_of_the_python_base_passes_as_its_user(image: str) -> None:
     """It needs certificates, time zones and SQLite, on a read-only root without privileges."""
-    manifest = read_manifest(BASES / "python")
-    assert isinstance(manifest, Base)
+    declaration = read_declaration(BASES / "python")
+    assert isinstance(declaration, Base)
     output = docker.from_env().containers.run(
         image,
-        [*manifest.check[:2], f"{manifest.check[2]}\nimport os; print(os.getuid(), os.path.expanduser('~'))"],
+        [*declaration.check[:2], f"{declaration.check[2]}\nimport os; print(os.getuid(), os.path.expanduser('~'))"],
         user="10001:10001",
         read_only=True,
         cap_drop=["ALL"],

@@ -27,7 +27,7 @@ from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import CheckIncomplete, ScannerFailed
 from supply_chain.evidence.checks import CheckResult, Outcome
 from supply_chain.evidence.examination import Examination
-from supply_chain.model.manifest import FILE
+from supply_chain.model.declaration import FILE
 from tests.support.access import nowhere
 from tests.support.command import ROOT
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from supply_chain.evidence.checks import TESTED, Check, CheckResult
+from supply_chain.model.declaration import DECLARATION, Base, Service
 from supply_chain.model.image import BuiltImage, Interval, Source
-from supply_chain.model.manifest import MANIFEST, Base, Service
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report, Severity
@@ -17,7 +17,7 @@ DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
 
 
-def manifest(**changes: Any) -> Service | Base:
+def declaration(**changes: Any) -> Service | Base:
     values: dict[str, Any] = {
         "kind": "service",
         "name": "hello",
@@ -26,11 +26,11 @@ def manifest(**changes: Any) -> Service | Base:
         "probe": {"port": 8080},
         **changes,
     }
-    return MANIFEST.validate_python({key: value for key, value in values.items() if value is not None})
+    return DECLARATION.validate_python({key: value for key, value in values.items() if value is not None})
 
 
 def base(**changes: Any) -> Service | Base:
-    return manifest(kind="base", test=None, probe=None, **{"name": "base/python", "check": ["true"], **changes})
+    return declaration(kind="base", test=None, probe=None, **{"name": "base/python", "check": ["true"], **changes})
 
 
 def source(**changes: Any) -> Source:

@@ -12,8 +12,8 @@ from supply_chain.evidence.image_status import ImageStatus
 from supply_chain.evidence.provenance import Provenance, make_provenance
 from supply_chain.evidence.sbom import Listing, Package
 from supply_chain.evidence.summary import Summary, make_summary
+from supply_chain.model.declaration import Base, Classification, Service
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Base, Classification, Service
 from supply_chain.model.tier import Gate
 from supply_chain.policy.facts import (
     CuratedFacts,
@@ -34,12 +34,12 @@ CURATED = ImageRef(repository="curated/hello", digest=DIGEST)
 PACKAGES = frozenset({("deb", "openssl", "pkg:deb/openssl@3"), ("python", "flask", "")})
 
 
-def _image_facts(ref: ImageRef, manifest: Service | Base | None) -> ImageFacts:
-    manifest = manifest or builders.manifest()
+def _image_facts(ref: ImageRef, declaration: Service | Base | None) -> ImageFacts:
+    declaration = declaration or builders.declaration()
     return ImageFacts(
         ref=ref,
-        provenance=make_provenance(built(), manifest),
-        checks=tuple(check(each) for each in list_required_checks(manifest.kind)),
+        provenance=make_provenance(built(), declaration),
+        checks=tuple(check(each) for each in list_required_checks(declaration.kind)),
         status=ImageStatus(),
         evidence=(),
         ignored_referrers=(),
@@ -47,9 +47,9 @@ def _image_facts(ref: ImageRef, manifest: Service | Base | None) -> ImageFacts:
     )
 
 
-def _curated_facts(manifest: Service | Base | None) -> CuratedFacts:
+def _curated_facts(declaration: Service | Base | None) -> CuratedFacts:
     return CuratedFacts(
-        **vars(_image_facts(CURATED, manifest)),
+        **vars(_image_facts(CURATED, declaration)),
         blocked_bases={},
         bases={},
         sbom=listing(),
@@ -60,10 +60,10 @@ def _curated_facts(manifest: Service | Base | None) -> CuratedFacts:
     )
 
 
-def intake_facts(manifest: Service | Base | None = None, **changes: Any) -> IntakeFacts:
+def intake_facts(declaration: Service | Base | None = None, **changes: Any) -> IntakeFacts:
     """Return the facts of the intake gate about an image with this declaration."""
     good = IntakeFacts(
-        **vars(_image_facts(OFFERED, manifest)),
+        **vars(_image_facts(OFFERED, declaration)),
         holder=None,
         source_report=report(),
     )
@@ -86,10 +86,10 @@ def _with_listing(changes: dict[str, Any]) -> dict[str, Any]:
     return {"sbom": made, **others}
 
 
-def release_facts(manifest: Service | Base | None = None, **changes: Any) -> ReleaseFacts:
+def release_facts(declaration: Service | Base | None = None, **changes: Any) -> ReleaseFacts:
     """Return the facts of the release gate about an image with this declaration."""
     good = ReleaseFacts(
-        **vars(_curated_facts(manifest)),
+        **vars(_curated_facts(declaration)),
         base_packages={},
         base_distributions={},
         copied_bases=(),
@@ -97,10 +97,10 @@ def release_facts(manifest: Service | Base | None = None, **changes: Any) -> Rel
     return replace(good, **_with_listing(changes))
 
 
-def deploy_facts(manifest: Service | Base | None = None, **changes: Any) -> DeployFacts:
+def deploy_facts(declaration: Service | Base | None = None, **changes: Any) -> DeployFacts:
     """Return the facts of the deploy gate about an image with this declaration."""
     good = DeployFacts(
-        **vars(_curated_facts(manifest)),
+        **vars(_curated_facts(declaration)),
         signed=True,
         verdicts=verdicts(intake=True, release=True),
         environment=requirements(),
@@ -116,9 +116,9 @@ FACTS = {Gate.INTAKE: intake_facts, Gate.RELEASE: release_facts, Gate.DEPLOY: de
 """Gate → the function that returns its facts."""
 
 
-def provenance_of(manifest: Service | Base | None = None, **changes: Any) -> Provenance:
+def provenance_of(declaration: Service | Base | None = None, **changes: Any) -> Provenance:
     """Return the provenance of a build with these changes."""
-    return make_provenance(built(**changes), manifest or builders.manifest())
+    return make_provenance(built(**changes), declaration or builders.declaration())
 
 
 def requirements(name: str = "staging", **changes: Any) -> EnvironmentRequirements:

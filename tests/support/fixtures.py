@@ -17,9 +17,9 @@ import pytest
 from supply_chain.development.snapshot import Entry, Mode, Snapshot, compute_blob_id
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.provenance import make_provenance
+from supply_chain.model.declaration import FILE
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import FILE
-from tests.support.builders import DIGEST, NOON, OTHER, base, built, check, finding, manifest, report, source
+from tests.support.builders import DIGEST, NOON, OTHER, base, built, check, declaration, finding, report, source
 from tests.support.memory_registry import MemoryRegistry
 from tests.support.serial_executor import SerialExecutor
 from tests.support.signer import EcdsaSigner, digest_of
@@ -31,9 +31,9 @@ def _bytes(text: str) -> bytes:
 
 
 def snapshot(directory: Path, **changes: Any) -> Snapshot:
-    """Return a snapshot of a small application in `directory`, with its manifest, Dockerfile and `files`."""
+    """Return a snapshot of a small application in `directory`, with its declaration, Dockerfile and `files`."""
     files = {FILE: "the declaration", "Dockerfile": "FROM scratch\n", **changes.pop("files", {})}
-    declared = changes.pop("manifest", manifest())
+    declared = changes.pop("declaration", declaration())
     entries = {
         path: Entry(path, Mode.FILE, len(text), digest_of(_bytes(text)), compute_blob_id(_bytes(text)))
         for path, text in files.items()
@@ -96,9 +96,9 @@ def make() -> SimpleNamespace:
         check=check,
         digest_of=digest_of,
         finding=finding,
-        manifest=manifest,
+        declaration=declaration,
         provenance=lambda **changes: make_provenance(
-            built(**changes.pop("built", {})), manifest(**changes)
+            built(**changes.pop("built", {})), declaration(**changes)
         ).predicate(),
         report=report,
         sbom=sbom_reference,

@@ -18,8 +18,8 @@ from supply_chain.fleet.gate_facts import FactsReader
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.reconcile import ReconcileResult, refresh
 from supply_chain.model.container import make_profile
+from supply_chain.model.declaration import Probe
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName, name_curated_repository
 from supply_chain.policy.names import Holder
 from supply_chain.policy.people import People
@@ -80,7 +80,7 @@ class Fleet:
             environment=environment, application=ref.application, digest=ref.digest, container=container,
             name=f"{environment}-{ref.application}",
             place=DockerPlace(reverse_proxy="f" * 64, proxy=ref.digest, address="127.0.0.1", port=1),
-            probe=Probe(port=8080), settings={}, profile=make_profile(self.make.manifest().runtime),
+            probe=Probe(port=8080), settings={}, profile=make_profile(self.make.declaration().runtime),
             configuration=ref.digest, changed=True, started_at=self.make.noon,
         )  # fmt: skip
         record(ready, ref, self.store, at or self.make.noon + timedelta(hours=1))

@@ -66,7 +66,7 @@ class Isolation:
         return [each.expected for each in self.harness.recorded]
 
     def _judge(self, ref: ImageRef) -> Admitted[DeployFacts] | Refused:
-        return self.refusals.get(ref.digest) or admitted(deploy_facts(self.harness.manifest, ref=ref), DEPLOY)
+        return self.refusals.get(ref.digest) or admitted(deploy_facts(self.harness.declaration, ref=ref), DEPLOY)
 
     def _deploy(self, verdict: Admitted[DeployFacts]) -> Deployment:
         return self.harness.deploy(verdict.facts.ref.digest)

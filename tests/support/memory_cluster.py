@@ -24,7 +24,7 @@ from supply_chain.execution.kubernetes.cluster import (
 )
 from supply_chain.execution.kubernetes.rollout import REVISION, TEMPLATE_HASH
 from supply_chain.execution.target import Target
-from supply_chain.model.manifest import Service
+from supply_chain.model.declaration import Service
 from tests.contract.target import Harness
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -344,7 +344,7 @@ def _with_service_account(template: Mapping[str, Any]) -> dict[str, Any]:
     return spec
 
 
-def make_harness(target: Target, cluster: MemoryCluster, manifest: Service, bad: str) -> Harness:
+def make_harness(target: Target, cluster: MemoryCluster, declaration: Service, bad: str) -> Harness:
     """Return what the contract of targets needs, for the namespace `shop` of a cluster; `bad` never gets ready."""
     numbers = count(1)
 
@@ -355,4 +355,4 @@ def make_harness(target: Target, cluster: MemoryCluster, manifest: Service, bad:
         cluster.add_pod("foreign", "shop", f"registry/x@{digest}")
         return "foreign"
 
-    return Harness(target, manifest, lambda: f"sha256:{next(numbers):064x}", bad, running, add_foreign)
+    return Harness(target, declaration, lambda: f"sha256:{next(numbers):064x}", bad, running, add_foreign)

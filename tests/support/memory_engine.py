@@ -40,8 +40,8 @@ from supply_chain.model.container import (
     Process,
     make_profile,
 )
+from supply_chain.model.declaration import Runtime
 from supply_chain.model.image import Digest
-from supply_chain.model.manifest import Runtime
 
 SIGNALS = {"SIGTERM": 143, "SIGKILL": 137}
 """The signals that end a program, and the status it then has. Others are only heard."""

@@ -14,13 +14,13 @@ from supply_chain.execution.kubernetes.cluster import FIELD_MANAGER, PODS, Clust
 from supply_chain.execution.kubernetes.rollout import is_ending, is_ready
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.execution.nodes import ReservedNodes
+from supply_chain.model.declaration import Probe, Service, Test
 from supply_chain.model.image import Digest
-from supply_chain.model.manifest import Probe, Service, Test
 from tests.contract.target import Harness
 from tests.support.cluster_images import REGISTRY, Import
 from tests.support.cluster_roles import DEPLOYER
 
-MANIFEST = Service(
+DECLARATION = Service(
     kind="service", name="hello", owner="tests", test=Test(command=("/subject", "status-0")),
     probe=Probe(port=8080, start_timeout=20, stop_timeout=1),
 )  # fmt: skip
@@ -62,7 +62,7 @@ class Place(Harness):
         """Return the environment of a namespace, to which the documented role signs in."""
         target = deployers_target(cluster, namespace, **placement)
         running = partial(find_running, cluster, namespace)
-        return cls(target, MANIFEST, image, "", running, lambda digest: digest, cluster=cluster, namespace=namespace)
+        return cls(target, DECLARATION, image, "", running, lambda digest: digest, cluster=cluster, namespace=namespace)
 
     @property
     def serving(self) -> set[Digest]:

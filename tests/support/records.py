@@ -12,8 +12,8 @@ import pytest
 from supply_chain.execution.deployment import Deployment, DockerPlace
 from supply_chain.execution.records import record
 from supply_chain.model.container import make_profile
+from supply_chain.model.declaration import Probe
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import TierName
 from tests.support.memory_ecr import MemoryEcr
 from tests.support.world import World
@@ -64,7 +64,7 @@ def deployed(world: World, make: SimpleNamespace, registry: Registry) -> Callabl
             "place": DockerPlace(reverse_proxy="2" * 64, proxy="sha256:" + "f" * 64, address="127.0.0.1", port=8080),
             "probe": Probe(port=8080),
             "settings": {"GREETING": "hello"},
-            "profile": make_profile(make.manifest().runtime),
+            "profile": make_profile(make.declaration().runtime),
             "configuration": "sha256:" + "e" * 64,
             "changed": True,
             "started_at": make.noon,

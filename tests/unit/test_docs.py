@@ -30,8 +30,8 @@ from scripts import diagrams, reference, reference_errors
 from supply_chain import errors
 from supply_chain.errors import SupplyChainError
 from supply_chain.execution.environment import ENVIRONMENT_DOCUMENT, DockerEnvironment, KubernetesEnvironment
+from supply_chain.model.declaration import DECLARATION
 from supply_chain.model.documents import parse_document
-from supply_chain.model.manifest import MANIFEST
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument, RuleSeverity
 from supply_chain.policy.loading import check_policy
@@ -367,8 +367,8 @@ class Workflow(Strict):
 
 
 WRITTEN: dict[str, type[BaseModel] | TypeAdapter[Any]] = {
-    "# a supply-chain.yaml": MANIFEST,
-    "# a part of supply-chain.yaml": MANIFEST,
+    "# a supply-chain.yaml": DECLARATION,
+    "# a part of supply-chain.yaml": DECLARATION,
     "# an environment": ENVIRONMENT_DOCUMENT,
     "# deployments/environments/live.yaml": ENVIRONMENT_DOCUMENT,
     "# deployments/names.yaml": NameRegister,

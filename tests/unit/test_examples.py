@@ -9,8 +9,8 @@ import pytest
 
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.execution.environment import ENVIRONMENT_DOCUMENT
+from supply_chain.model.declaration import FILE, Base, Classification, Service, read_declaration
 from supply_chain.model.documents import read_document
-from supply_chain.model.manifest import FILE, Base, Classification, Service, read_manifest
 from tests.support.dockerignore import ignored
 
 ROOT = Path(__file__).parents[2]
@@ -32,20 +32,20 @@ def test_expected_examples_and_bases_exist():
 @pytest.mark.parametrize("path", EXAMPLES, ids=name)
 def test_example_is_service_named_after_directory(path: Path):
     """The commands and addresses in the README rely on it."""
-    manifest = read_manifest(path)
+    declaration = read_declaration(path)
 
-    assert isinstance(manifest, Service)
-    assert manifest.name == path.name
+    assert isinstance(declaration, Service)
+    assert declaration.name == path.name
 
 
 @pytest.mark.parametrize("path", BASES, ids=name)
 def test_base_has_packages_and_name_of_directory(path: Path):
     """Dockerfiles start from curated/base/NAME."""
-    manifest = read_manifest(path)
+    declaration = read_declaration(path)
 
-    assert isinstance(manifest, Base)
-    assert manifest.name == f"base/{path.name}"
-    assert manifest.rootfs is not None and manifest.rootfs.packages
+    assert isinstance(declaration, Base)
+    assert declaration.name == f"base/{path.name}"
+    assert declaration.rootfs is not None and declaration.rootfs.packages
 
 
 @pytest.mark.parametrize("path", [*BASES, *EXAMPLES, *OUTSIDE, ROOT], ids=name)
@@ -59,7 +59,7 @@ def test_declaration_names_schema_for_editors(path: Path):
 
 def test_one_example_is_confidential():
     """It shows the encrypted copy."""
-    assert read_manifest(ROOT / "examples" / "clock").classification is Classification.CONFIDENTIAL
+    assert read_declaration(ROOT / "examples" / "clock").classification is Classification.CONFIDENTIAL
 
 
 def requirements(text: str) -> dict[str, str]:
@@ -72,8 +72,8 @@ def test_project_declares_itself_as_application():
     with take_snapshot(ROOT, None, ignored) as snapshot:
         files = {str(path.relative_to(snapshot.context)) for path in snapshot.context.rglob("*") if path.is_file()}
 
-    assert isinstance(snapshot.manifest, Base)
-    assert snapshot.manifest.build.dockerfile == "examples/self/Dockerfile"
+    assert isinstance(snapshot.declaration, Base)
+    assert snapshot.declaration.build.dockerfile == "examples/self/Dockerfile"
     assert {file.partition("/")[0] for file in files if "/" in file} == {"blocks", "examples", "flows", "src", "tasks"}
     assert {file for file in files if file.startswith("examples/")} <= {
         str(path.relative_to(ROOT)) for path in (ROOT / "examples" / "self").iterdir()
@@ -92,9 +92,9 @@ def test_release_uses_locked_packages(path: Path):
 @pytest.mark.parametrize("path", OUTSIDE, ids=name)
 def test_external_application_has_declaration_and_source(path: Path):
     """Its code is elsewhere; the README names repository and revision."""
-    manifest, readme = read_manifest(path), (path / "README.md").read_text()
+    declaration, readme = read_declaration(path), (path / "README.md").read_text()
 
-    assert manifest.name == path.name
+    assert declaration.name == path.name
     assert re.search(r"https://github\.com/\S+", readme) and re.search(r"\b[0-9a-f]{40}\b", readme)
     assert {each.name for each in path.iterdir()} == {FILE, "README.md"}
 
@@ -114,12 +114,12 @@ def test_requirements_are_pinned_by_hash_without_index(path: Path):
 @pytest.mark.parametrize("application", ["hello", "clock"])
 def test_environment_has_placement_for_example(application: str):
     """The chain deploys to the first environment and promotes to the others; `make run` adds that in a cluster."""
-    manifest = read_manifest(ROOT / "examples" / application)
-    assert isinstance(manifest, Service)
+    declaration = read_declaration(ROOT / "examples" / application)
+    assert isinstance(declaration, Service)
     directory, added = ROOT / "deployments" / "environments", ROOT / "src/cscm_laptop/cluster/environment.yaml"
     found = {
         name: read_document(added if name == "cluster" else directory / f"{name}.yaml", ENVIRONMENT_DOCUMENT)
-        for name in manifest.environments
+        for name in declaration.environments
     }
 
     assert all(each.name == name and application in each.applications for name, each in found.items())

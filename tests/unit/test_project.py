@@ -34,8 +34,8 @@ from orchestration.registration.work_queues import read_declared_pool
 from orchestration.rescan_report import RESCAN, SIGNED
 from orchestration.source_pushes import BUILD_PUSH
 from supply_chain.execution.environment_documents import read_environments
+from supply_chain.model.declaration import make_json_schema, read_declaration
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import make_json_schema, read_manifest
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
 from supply_chain.reports.daily import COVERED
@@ -387,7 +387,7 @@ def test_public_functions_are_steps_or_flows(package: str, kind: type) -> None:
 )
 def test_every_application_has_valid_declaration(directory: Path) -> None:
     """People copy the examples."""
-    assert read_manifest(directory).name.endswith(directory.name)
+    assert read_declaration(directory).name.endswith(directory.name)
 
 
 def test_environments_are_valid_and_share_no_address() -> None:

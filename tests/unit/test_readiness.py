@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from supply_chain import readiness
-from supply_chain.model.manifest import Probe
+from supply_chain.model.declaration import Probe
 from supply_chain.readiness import check, probe_readiness
 from tests.support.memory_engine import MemoryEngine
 

@@ -19,8 +19,8 @@ from supply_chain.evidence.encryption import (
 from supply_chain.evidence.reading import SignedValue, make_proof
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.model.declaration import Base, Classification, Service
 from supply_chain.model.image import ENCRYPTED, Digest, EncryptedImage, ImageRef, Model, Proof, StoredImage
-from supply_chain.model.manifest import Base, Classification, Service
 from supply_chain.model.tier import TierName
 
 
@@ -75,7 +75,7 @@ class Encryptor(Protocol):
 
 def encrypt(
     stored: StoredImage,
-    manifest: Service | Base,
+    declaration: Service | Base,
     keys: KeyStore,
     repositories: RepositoryEncryption,
     encryptor: Encryptor,
@@ -102,7 +102,7 @@ def encrypt(
             type="KMS",
             key=key,
             rotates=True,
-            classification=manifest.classification,
+            classification=declaration.classification,
             encrypted_copy=copy,
             verified=now(),
         )
@@ -111,7 +111,7 @@ def encrypt(
         evidence.attach(stored.ref, ENCRYPTION, record.predicate(), record.verified)
         return None
 
-    if manifest.classification is not Classification.CONFIDENTIAL:
+    if declaration.classification is not Classification.CONFIDENTIAL:
         return EncryptedImage(stored=stored, key=key, proven=attest(None))
     content = verify_content_key(keys, content_key)
     copy = find_existing_copy(stored.ref, attested, content, encryptor)

@@ -25,8 +25,8 @@ from supply_chain.evidence.sbom import Listed, find_last_sbom
 from supply_chain.evidence.statement import VULNERABILITIES, VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.evidence.summary import Summary, list_verdicts, name_verifier
+from supply_chain.model.declaration import Limits
 from supply_chain.model.image import Digest, ImageRef, Model, digest_set
-from supply_chain.model.manifest import Limits
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.gate import evaluate
@@ -78,7 +78,7 @@ class ImageEvidence:
     @property
     def limits(self) -> Limits:
         """What the owner accepts; the defaults if the owner declared nothing."""
-        return self.built.manifest.limits if self.built else Limits()
+        return self.built.declaration.limits if self.built else Limits()
 
     def compute_renewal_time(self, now: datetime) -> datetime:
         """Return the oldest time of a report that does not have to be renewed yet."""

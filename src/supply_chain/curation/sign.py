@@ -65,6 +65,6 @@ def sign(
         ref=ref,
         tag=stored.tag,
         source=stored.source,
-        environments=admitted.provenance.manifest.environments,
+        environments=admitted.provenance.declaration.environments,
         proven=proven,
     )

@@ -23,8 +23,8 @@ from supply_chain.evidence.checks import Check, find_reusable_result, list_requi
 from supply_chain.evidence.provenance import is_of
 from supply_chain.evidence.reading import make_proof
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.model.declaration import FILE, Base, Service
 from supply_chain.model.image import BuildInputs, BuiltImage, Candidate, Digest, ImageRef, Source
-from supply_chain.model.manifest import FILE, Base, Service
 from supply_chain.model.tier import TierName, name_development_repository
 from supply_chain.scratch import make_scratch_directory
 
@@ -151,15 +151,15 @@ def build(snapshot: Snapshot, ports: BuildPorts, run: str, *, force: bool = Fals
     Base images are resolved to digests before the build; an uncurated one is recorded as such. An image that was
     offered before from the same inputs, with the results of its checks, is not built again unless `force` is true.
     """
-    started, manifest = ports.now(), snapshot.manifest
+    started, declaration = ports.now(), snapshot.declaration
     content = read_dockerfile(snapshot)
-    key = ports.cache_key(snapshot.source, manifest.name)
+    key = ports.cache_key(snapshot.source, declaration.name)
     caches = run_key(key, run) if force else key
-    plan = plan_build(content, manifest, snapshot.source, caches, ports.reader, ports.bases)
+    plan = plan_build(content, declaration, snapshot.source, caches, ports.reader, ports.bases)
     inputs = BuildInputs(
-        application=manifest.name,
+        application=declaration.name,
         source=snapshot.source,
-        dockerfile=snapshot.digest_of(manifest.build.dockerfile),
+        dockerfile=snapshot.digest_of(declaration.build.dockerfile),
         declaration=snapshot.digest_of(FILE),
         materials=plan.materials,
         uncurated=plan.uncurated,
@@ -167,7 +167,7 @@ def build(snapshot: Snapshot, ports: BuildPorts, run: str, *, force: bool = Fals
         versions={**ports.builder.versions(), "reader": ports.reader.version, "cscm": ports.version},
         hosted=ports.hosted,
     )
-    offered = None if force else find_offered(inputs, manifest, ports)
+    offered = None if force else find_offered(inputs, declaration, ports)
     digest = (
         offered.ref.digest if offered else _build_images(snapshot, inputs, plan, content, ports, key, run, force=force)
     )
@@ -192,32 +192,32 @@ def _build_images(
     *,
     force: bool,
 ) -> Digest:
-    manifest = snapshot.manifest
+    declaration = snapshot.declaration
     with (
         ports.context(snapshot) as place,
-        _fetch_urls(plan, ports.fetch, manifest.build.timeout) as fetched,
+        _fetch_urls(plan, ports.fetch, declaration.build.timeout) as fetched,
     ):
         order = BuildOrder(
             context=place,
             dockerfile=content,
-            platform=manifest.build.platform,
+            platform=declaration.build.platform,
             target=None,
-            name=make_local_name(manifest.name, run),
+            name=make_local_name(declaration.name, run),
             images=plan.addresses,
             fetched=fetched,
-            annotations=_annotations(manifest, inputs),
+            annotations=_annotations(declaration, inputs),
             epoch=inputs.source.committed,
-            timeout=manifest.build.timeout,
+            timeout=declaration.build.timeout,
             reproducible=True,
             key=key,
             caches=plan.namespace,
-            max_size=manifest.build.max_size,
+            max_size=declaration.build.max_size,
             unpacks=plan.unpacks,
             force=force,
         )
         orders = [replace(order, when_loaded=ports.when_loaded)]
-        if isinstance(manifest, Service):
-            orders.append(_test_stage(order, manifest))
+        if isinstance(declaration, Service):
+            orders.append(_test_stage(order, declaration))
         results = ports.builder.build(*orders)
     for each, result in zip(orders, results, strict=True):
         check_record(each.target or "", result.record, plan.expected(each.target or ""))
@@ -244,19 +244,19 @@ def _fetch_urls(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[st
         yield places
 
 
-def find_offered(inputs: BuildInputs, manifest: Service | Base, ports: BuildPorts) -> Candidate | None:
+def find_offered(inputs: BuildInputs, declaration: Service | Base, ports: BuildPorts) -> Candidate | None:
     """Return the candidate that development offered from the same inputs; None if a check needs it in the engine again.
 
     Also None for a source with uncommitted changes, which may have changed unnoticed, and for a base with a root
     filesystem, which is made of the packages that the distribution has today.
     """
     source = inputs.source
-    if source.dirty or (isinstance(manifest, Base) and manifest.rootfs):
+    if source.dirty or (isinstance(declaration, Base) and declaration.rootfs):
         return None
-    for ref in ports.offered.list_newest_first(name_development_repository(manifest.name), f"{source.short}-"):
+    for ref in ports.offered.list_newest_first(name_development_repository(declaration.name), f"{source.short}-"):
         evidence = ports.evidence.read_verified(ref, TierName.DEVELOPMENT)
-        same = [each for each in evidence if is_of(each, inputs, manifest)]
-        looked_at = list_required_engine_checks(manifest.kind)
+        same = [each for each in evidence if is_of(each, inputs, declaration)]
+        looked_at = list_required_engine_checks(declaration.kind)
         if same and all(find_reusable_result(check, evidence, ports.in_engine[check]) for check in looked_at):
             return Candidate(ref=ref, source=source, proven=make_proof(same[-1:]))
     return None
@@ -272,7 +272,7 @@ def read_dockerfile(snapshot: Snapshot) -> bytes:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DeclarationInvalid(
-            f"{snapshot.manifest.build.dockerfile} cannot be read: {error}\n"
+            f"{snapshot.declaration.build.dockerfile} cannot be read: {error}\n"
             "Name the right one in supply-chain.yaml (build.dockerfile)."
         ) from error
     return content
@@ -288,17 +288,17 @@ def test_name(local: str) -> str:
     return f"{local}-tests"
 
 
-def _test_stage(order: BuildOrder, manifest: Service) -> BuildOrder:
+def _test_stage(order: BuildOrder, declaration: Service) -> BuildOrder:
     """Return the order for the test stage, which runs here and is never offered."""
-    return replace(order, target=manifest.test.stage, name=test_name(order.name), annotations={}, reproducible=False)
+    return replace(order, target=declaration.test.stage, name=test_name(order.name), annotations={}, reproducible=False)
 
 
-def _annotations(manifest: Service | Base, inputs: BuildInputs) -> dict[str, str]:
+def _annotations(declaration: Service | Base, inputs: BuildInputs) -> dict[str, str]:
     """Return OCI's predefined annotations (image-spec 1.1, "Pre-Defined Annotation Keys")."""
     source, base = inputs.source, inputs.base
     values = {
-        "org.opencontainers.image.title": manifest.name,
-        "org.opencontainers.image.vendor": manifest.owner,
+        "org.opencontainers.image.title": declaration.name,
+        "org.opencontainers.image.vendor": declaration.owner,
         "org.opencontainers.image.source": source.repository,
         "org.opencontainers.image.revision": source.revision + ("-dirty" if source.dirty else ""),
     }

@@ -13,8 +13,8 @@ from pydantic import StringConstraints
 from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.evidence.examination import COMPILED_PYTHON, Archive, Examination
+from supply_chain.model.declaration import Base, Service
 from supply_chain.model.image import Digest, Interval
-from supply_chain.model.manifest import Base, Service
 from supply_chain.text import pluralize, truncate_lines
 
 PackageIndexUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$", max_length=500)]
@@ -111,7 +111,7 @@ class Contents(PackageComparison):
 def check_content(
     read: Callable[[], Contents | None],
     digest: Digest,
-    manifest: Service | Base,
+    declaration: Service | Base,
     tools: Mapping[str, str],
     now: Callable[[], datetime],
     search: Callable[[Mapping[str, bytes]], tuple[str, ...]] = lambda _: (),
@@ -130,7 +130,9 @@ def check_content(
             "Build it again with `cscm build --force`."
         )
     passed, failed = (
-        _compare_declared(contents, manifest) if contents else ([], [explain_excess_size(manifest.build.max_size)])
+        _compare_declared(contents, declaration)
+        if contents
+        else ([], [explain_excess_size(declaration.build.max_size)])
     )
     warned: list[str] = []
     details: dict[str, Any] = {}
@@ -154,7 +156,7 @@ def check_content(
             "names; remove it if not needed"
             for name in contents.code_variables
         ]
-        warned += _warn_unjudged(contents.examination, manifest)
+        warned += _warn_unjudged(contents.examination, declaration)
         details = {"platform": contents.platform, "bytes": contents.size, "programs": contents.programs}
         details["examination"] = contents.examination.model_dump(mode="json")
     return CheckResult(
@@ -162,7 +164,7 @@ def check_content(
         passed=tuple(passed),
         warned=tuple(warned),
         failed=tuple(failed),
-        details={**details, "max_bytes": manifest.build.max_size},
+        details={**details, "max_bytes": declaration.build.max_size},
         tools=dict(tools),
         interval=Interval(started=started, finished=now()),
     )
@@ -179,8 +181,8 @@ def _name_setting(finding: str, names: Sequence[str]) -> str:
     return f"{finding} in {names[number - 1]}" if names[number - 1] else finding
 
 
-def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[list[str], list[str]]:
-    declared, foreign, conflicts = manifest.build.platform, contents.foreign, contents.examination.conflicts
+def _compare_declared(contents: Contents, declaration: Service | Base) -> tuple[list[str], list[str]]:
+    declared, foreign, conflicts = declaration.build.platform, contents.foreign, contents.examination.conflicts
     rights = {each.path: each.rights for each in contents.examination.privileged_files}
     expectations = (
         (
@@ -194,9 +196,9 @@ def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[lis
             f"{pluralize(len(foreign), 'program')} in it cannot run on {declared}: {_format_files(foreign)}.",
         ),
         (
-            contents.size <= manifest.build.max_size,
-            f"has {_mib(contents.size)} unpacked, of {_mib(manifest.build.max_size)} declared",
-            explain_excess_size(manifest.build.max_size),
+            contents.size <= declaration.build.max_size,
+            f"has {_mib(contents.size)} unpacked, of {_mib(declaration.build.max_size)} declared",
+            explain_excess_size(declaration.build.max_size),
         ),
         (
             not rights,
@@ -204,7 +206,7 @@ def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[lis
             f"{pluralize(len(rights), 'file')} in it can give more rights than its user's: {_format_files(rights)}.",
         ),
         (
-            isinstance(manifest, Base) or not contents.is_root,
+            isinstance(declaration, Base) or not contents.is_root,
             "",
             "Whoever starts it without the declared user runs it as root: end the Dockerfile with `USER 10001:10001`.",
         ),
@@ -262,13 +264,13 @@ def _warn_unsearched(paths: tuple[str, ...]) -> list[str]:
     return [f"{what}: {', '.join(truncate_lines(MOST_LISTED, paths))}"]
 
 
-def _warn_unjudged(examination: Examination, manifest: Service | Base) -> list[str]:
+def _warn_unjudged(examination: Examination, declaration: Service | Base) -> list[str]:
     """Return a warning for each item that no scanner judges.
 
     The release gate refuses these items unless the owner accepts them or a base that the image is built on has them
     too.
     """
-    left = examination.exclude_accepted(manifest.limits.unjudged)
+    left = examination.exclude_accepted(declaration.limits.unjudged)
     warnings = (
         *(f"{each.path}: {each.fact}, and os-release names {examination.distribution}" for each in left.contradictions),
         *(f"{each.path}: a second package database, {each.manager}'s" for each in left.databases),

@@ -14,7 +14,7 @@ from supply_chain.development.dockerfile import Instruction, Reading, normalize_
 from supply_chain.development.snapshot import Snapshot, normalize
 from supply_chain.development.test import MOST_SENTENCES
 from supply_chain.evidence.checks import Check, CheckResult
-from supply_chain.model.manifest import FILE
+from supply_chain.model.declaration import FILE
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.scanner import Sbom
 
@@ -54,7 +54,7 @@ def find_dockerfile_location(fact: str, snapshot: Snapshot, reading: Reading | N
     """Return the location of an error about the Dockerfile: the line that it names, or that of the instruction."""
     named = IN_LINE.search(fact)
     line = int(named[1]) if named else _find_instruction(fact, reading)
-    return Location(normalize(snapshot.manifest.build.dockerfile), line)
+    return Location(normalize(snapshot.declaration.build.dockerfile), line)
 
 
 def _find_instruction(fact: str, reading: Reading | None) -> int | None:
@@ -103,7 +103,7 @@ def find_locations(
 def _location_of(check: Check, sentence: str, snapshot: Snapshot) -> Location:
     if check is Check.DOCKERFILE:
         match = AT_DOCKERFILE_LINE.match(sentence)
-        return Location(normalize(snapshot.manifest.build.dockerfile), int(match["line"]) if match else None)
+        return Location(normalize(snapshot.declaration.build.dockerfile), int(match["line"]) if match else None)
     if match := AT_LINE.match(sentence):
         file = _file_in(snapshot, match["file"])
         return Location(file, int(match["line"]) if file else None)
@@ -112,7 +112,7 @@ def _location_of(check: Check, sentence: str, snapshot: Snapshot) -> Location:
 
 def _file_in(snapshot: Snapshot, name: str) -> str | None:
     """Return the path of a file by its name in the build context; None if the snapshot has no such file."""
-    path = posixpath.normpath(posixpath.join(normalize(snapshot.manifest.build.context), name.lstrip("/")))
+    path = posixpath.normpath(posixpath.join(normalize(snapshot.declaration.build.context), name.lstrip("/")))
     return path if path in snapshot.entries else None
 
 
@@ -128,7 +128,7 @@ def _files_of_packages(sbom: Sbom | None) -> dict[tuple[str, str], str]:
 
 def _find_package(name: str, version: str, file: str, snapshot: Snapshot) -> int | None:
     """Return the line in which a file names a package, with the version after it or in the next line."""
-    path = snapshot.context / posixpath.relpath(file, normalize(snapshot.manifest.build.context) or ".")
+    path = snapshot.context / posixpath.relpath(file, normalize(snapshot.declaration.build.context) or ".")
     if not path.is_file() or path.stat().st_size > LARGEST:
         return None
     named = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", re.IGNORECASE)

@@ -31,5 +31,5 @@ def check_name(
     and is called only if the name belongs to another source; without the rule about names, no name is refused.
     """
     holder = read_holder(curated_before, store, registered)
-    conflict = name_conflict(snapshot.manifest.name, holder, Holder.of(snapshot.manifest, snapshot.source))
+    conflict = name_conflict(snapshot.declaration.name, holder, Holder.of(snapshot.declaration, snapshot.source))
     return refuse_name(conflict, policy(), at) if conflict else None

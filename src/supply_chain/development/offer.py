@@ -13,8 +13,8 @@ from supply_chain.evidence.checks import Check
 from supply_chain.evidence.provenance import make_provenance
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore, Repositories
+from supply_chain.model.declaration import Base, Service
 from supply_chain.model.image import Candidate, Digest, ImageRef
-from supply_chain.model.manifest import Base, Service
 from supply_chain.model.tier import name_development_repository
 
 
@@ -27,7 +27,7 @@ class Pusher(Protocol):
 
 def offer(
     tested: TestedImage,
-    manifest: Service | Base,
+    declaration: Service | Base,
     pusher: Pusher,
     repositories: Repositories,
     evidence: EvidenceStore,
@@ -39,14 +39,14 @@ def offer(
     already in the registry stay as they are. Raises `ImageDamaged` if the registry holds another digest after the push.
     """
     built = tested.built
-    ref = ImageRef(repository=name_development_repository(manifest.name), digest=built.digest)
+    ref = ImageRef(repository=name_development_repository(declaration.name), digest=built.digest)
     if built.proven and tested.proven:
         return Candidate(ref=ref, source=built.source, evidence=tested.proven.evidence, proven=tested.proven)
     if not built.proven:
         _push(tested, ref, pusher, repositories)
     attached = evidence.attach_all(ref, _results(tested), now())
     if not built.proven:  # attached last: where it exists, all other evidence does too
-        attached = (*attached, evidence.attach(ref, PROVENANCE, make_provenance(built, manifest).predicate(), now()))
+        attached = (*attached, evidence.attach(ref, PROVENANCE, make_provenance(built, declaration).predicate(), now()))
     return Candidate(ref=ref, source=built.source, evidence=attached)
 
 

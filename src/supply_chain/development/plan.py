@@ -20,8 +20,8 @@ from supply_chain.development.dockerfile import (
 )
 from supply_chain.development.record import Expected
 from supply_chain.errors import DockerfileRefused
+from supply_chain.model.declaration import Base, Service
 from supply_chain.model.image import Digest, Material, Source
-from supply_chain.model.manifest import Base, Service
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ class Plan:
 
 def plan_build(
     content: bytes,
-    manifest: Service | Base,
+    declaration: Service | Base,
     source: Source,
     namespace: str,
     reader: DockerfileReader,
@@ -112,10 +112,10 @@ def plan_build(
     `namespace` is the prefix of the identifiers of cache mounts, the same as in the build. Raises `DockerfileRefused`,
     `BuildFailed`, `BaseMissing` or `DeclarationInvalid`, before anything is built.
     """
-    declared, platform = manifest.build.fetch.images, manifest.build.platform
+    declared, platform = declaration.build.fetch.images, declaration.build.platform
     inputs = read_inputs(
         content,
-        manifest,
+        declaration,
         source,
         namespace,
         reader,
@@ -155,7 +155,7 @@ class Inputs(Generic[T]):
 
 def read_inputs(
     content: bytes,
-    manifest: Service | Base,
+    declaration: Service | Base,
     source: Source,
     namespace: str,
     reader: DockerfileReader,
@@ -166,13 +166,13 @@ def read_inputs(
 
     `resolve` resolves the name of an image as BuildKit reads it; `config` returns the configuration of the image.
     """
-    targets = ("", manifest.test.stage) if isinstance(manifest, Service) else ("",)
+    targets = ("", declaration.test.stage) if isinstance(declaration, Service) else ("",)
     arguments = {"SOURCE_DATE_EPOCH": str(source.committed), "BUILDKIT_CACHE_MOUNT_NS": namespace}
     images: dict[str, T] = {}
     configs: dict[str, bytes] = {}
     check_directives(content)
     for _ in range(ROUNDS):
-        reading = reader.read(content, targets, manifest.build.platform, arguments, namespace, configs)
+        reading = reader.read(content, targets, declaration.build.platform, arguments, namespace, configs)
         check_frontend(reading)
         for name in targets:
             check_target(name, reading.targets[name], namespace)
@@ -188,4 +188,4 @@ def read_inputs(
             "Build on an image without ONBUILD."
         )
     sources = [source for target in reading.targets.values() for source in target.sources]
-    return Inputs(reading, images, configs, check_urls(sources, manifest.build.fetch.urls))
+    return Inputs(reading, images, configs, check_urls(sources, declaration.build.fetch.urls))

@@ -44,8 +44,8 @@ from supply_chain.errors import (
 )
 from supply_chain.evidence.checks import CHECKS, Check, CheckResult
 from supply_chain.evidence.sbom import list_packages
+from supply_chain.model.declaration import FILE, Base, Service
 from supply_chain.model.image import Digest, Model
-from supply_chain.model.manifest import FILE, Base, Service
 from supply_chain.model.tier import BASES
 from supply_chain.policy.fact_types import DeclaredValues, ImageCheckedValues, ImageScannedValues, PlannedValues
 from supply_chain.policy.fact_values import join_statements, make_local_image_values, make_working_copy_values
@@ -201,7 +201,7 @@ def _without_snapshot(directory: Path, error: SupplyChainError, policy: GatePoli
 
 
 def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
-    manifest, reader, generator = snapshot.manifest, _Reader(ports.reader), _Generator(ports.generator)
+    declaration, reader, generator = snapshot.declaration, _Reader(ports.reader), _Generator(ports.generator)
     problems: list[Diagnostic] = []
     images: dict[str, tuple[str, str | None]] | None = None
     try:
@@ -209,23 +209,23 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     except (BuildFailed, DeclarationInvalid, DockerfileRefused) as error:
         problems.append(_dockerfile_problem(error, snapshot, reader.last))
     problems.extend(_unknown_bases(images or {}, ports.bases, snapshot, reader.last))
-    dependencies = Dependencies(snapshot.context, generator, ports.scanner, manifest.limits.scan_days, ports.now)
-    planned = [*ports.plan(snapshot), *_plan_image_check(manifest, ports.image)]
+    dependencies = Dependencies(snapshot.context, generator, ports.scanner, declaration.limits.scan_days, ports.now)
+    planned = [*ports.plan(snapshot), *_plan_image_check(declaration, ports.image)]
     checks = make_checks(planned, dependencies)
     report = dependencies.result[1]
     uncurated = None if images is None else list(dict.fromkeys(name for name, at in images.values() if at is not None))
     stated = make_working_copy_values(
-        manifest, snapshot.source, uncurated, checks, report, ports.registered(manifest.name)
+        declaration, snapshot.source, uncurated, checks, report, ports.registered(declaration.name)
     )
     values = join_statements(stated, report.source_packages, (), ports.policy.vex, ports.now())
     kind = DeclaredValues if uncurated is None else PlannedValues
     results = judge_partly(values, kind, ports.policy, ports.now())
     if ports.image is not None:
-        results = _judge_image(values, results, manifest, ports, ports.image)
+        results = _judge_image(values, results, declaration, ports, ports.image)
     locations = dict(find_locations(checks, report, generator.sbom, snapshot))
     diagnostics = [*problems, *_reasons(results, locations), *_notes(checks, locations)]
     return Preflight(
-        application=manifest.name,
+        application=declaration.name,
         policy=ports.policy.digest,
         diagnostics=tuple(sorted(diagnostics, key=lambda each: [*Level].index(each.level))),
         rules=_rules(results, ports.policy, *([ports.image.policy] if ports.image else [])),
@@ -236,25 +236,25 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     )
 
 
-def _plan_image_check(manifest: Service | Base, image: LocalImagePorts | None) -> Iterator[Planned]:
+def _plan_image_check(declaration: Service | Base, image: LocalImagePorts | None) -> Iterator[Planned]:
     if image is not None:
-        check = Check.PROBE if isinstance(manifest, Service) else Check.COMMAND
-        yield Planned(check, {}, partial(image.run, manifest))
+        check = Check.PROBE if isinstance(declaration, Service) else Check.COMMAND
+        yield Planned(check, {}, partial(image.run, declaration))
 
 
 def _judge_image(
     values: Mapping[str, Any],
     results: Sequence[RuleResult | Unjudged],
-    manifest: Service | Base,
+    declaration: Service | Base,
     ports: PreflightPorts,
     image: LocalImagePorts,
 ) -> tuple[RuleResult | Unjudged, ...]:
     """Return the results of the intake gate's rules, with those that the image's check determines and of its scan."""
     now = ports.now()
     checked = judge_partly(values, ImageCheckedValues, ports.policy, now)
-    sbom = image.list_contents(manifest)
+    sbom = image.list_contents(declaration)
     packages = list_packages(sbom.content)
-    stated = make_local_image_values(manifest, values["build"], ports.scanner.scan(sbom), packages)
+    stated = make_local_image_values(declaration, values["build"], ports.scanner.scan(sbom), packages)
     scanned = join_statements(stated, packages, (), image.policy.vex, now)
     of_intake = {each.rule for each in results}
     released = judge_partly(scanned, ImageScannedValues, image.policy, now)
@@ -266,14 +266,14 @@ def _judge_image(
 
 def _read_images(snapshot: Snapshot, reader: DockerfileReader, names: ImageNames) -> dict[str, tuple[str, str | None]]:
     """Return the images of a Dockerfile by their names as BuildKit reads them; raise as `plan_build`."""
-    manifest = snapshot.manifest
+    declaration = snapshot.declaration
     inputs = read_inputs(
         read_dockerfile(snapshot),
-        manifest,
+        declaration,
         snapshot.source,
         NAMESPACE,
         reader,
-        lambda reference: names.find(reference, manifest.build.fetch.images),
+        lambda reference: names.find(reference, declaration.build.fetch.images),
         lambda _: NO_CONFIGURATION,
     )
     return dict(inputs.images)

@@ -37,7 +37,7 @@ from supply_chain.model.container import (
     make_profile,
     make_slug,
 )
-from supply_chain.model.manifest import Base, Runtime, Service
+from supply_chain.model.declaration import Base, Runtime, Service
 from supply_chain.readiness import probe_readiness, wait_until_ended, wait_until_ready
 
 Clock = Callable[[], datetime]
@@ -78,7 +78,7 @@ container that ends at once.
 def probe(
     engine: Engine,
     image: str,
-    manifest: Service,
+    declaration: Service,
     now: Clock,
     run_id: str,
     search: Search,
@@ -92,10 +92,10 @@ def probe(
     `CheckIncomplete` if something cannot be observed.
     """
     started, local, watched = now(), engine.image(image), _with_room_check(wait, room)
-    with _network(engine, manifest.name, local.digest, run_id) as network:
-        specs = [_spec(image, local, manifest, network, run_id, room, writable=each) for each in (False, True)]
-        strict, loose = map_concurrently(lambda spec: _run(engine, spec, manifest, watched), specs)
-    findings = judge_service(strict, loose, local, manifest, _find_secrets(search, strict, loose))
+    with _network(engine, declaration.name, local.digest, run_id) as network:
+        specs = [_spec(image, local, declaration, network, run_id, room, writable=each) for each in (False, True)]
+        strict, loose = map_concurrently(lambda spec: _run(engine, spec, declaration, watched), specs)
+    findings = judge_service(strict, loose, local, declaration, _find_secrets(search, strict, loose))
     return findings.result(Check.PROBE, list_service_tools(engine, search), started, now())
 
 
@@ -112,7 +112,7 @@ def list_probe_tools(engine: Engine, search: Search) -> dict[str, str]:
 def check_command(
     engine: Engine,
     image: str,
-    manifest: Base,
+    declaration: Base,
     now: Clock,
     run_id: str,
     search: Search,
@@ -124,7 +124,7 @@ def check_command(
 
     The container has no network, a read-only root filesystem and the base's uid.
     """
-    return _Command(Check.COMMAND, "check", manifest, manifest.check, COMMAND_TIMEOUT).run(
+    return _Command(Check.COMMAND, "check", declaration, declaration.check, COMMAND_TIMEOUT).run(
         engine, image, now, run_id, search, room, wait
     )
 
@@ -132,7 +132,7 @@ def check_command(
 def run_tests(
     engine: Engine,
     image: str,
-    manifest: Service,
+    declaration: Service,
     now: Clock,
     run_id: str,
     search: Search,
@@ -145,8 +145,8 @@ def run_tests(
     Tests may write to the container's root filesystem. A run that takes too long has failed. A run that tested nothing
     has not passed.
     """
-    test = manifest.test
-    return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout, test.memory, test.report).run(
+    test = declaration.test
+    return _Command(Check.TESTS, "tests", declaration, test.command, test.timeout, test.memory, test.report).run(
         engine, image, now, run_id, search, room, wait
     )
 
@@ -168,7 +168,7 @@ class _Command:
 
     check: Check
     role: Literal["check", "tests"]
-    manifest: Service | Base
+    declaration: Service | Base
     command: tuple[str, ...]
     timeout: float
     memory: int | None = None
@@ -251,11 +251,11 @@ class _Command:
         """
         return ContainerSpec(
             image=image,
-            name=f"cscm-{self.role}-{make_slug(self.manifest.name)}-{uuid4().hex[:8]}",
-            labels=make_labels(self.role, self.manifest.name, digest, run_id),
-            profile=_profile(self.manifest.runtime, room, self.memory, writable=self.role == "tests"),
+            name=f"cscm-{self.role}-{make_slug(self.declaration.name)}-{uuid4().hex[:8]}",
+            labels=make_labels(self.role, self.declaration.name, digest, run_id),
+            profile=_profile(self.declaration.runtime, room, self.memory, writable=self.role == "tests"),
             largest_file=room.limits.disk,
-            environment=self.manifest.runtime.environment,
+            environment=self.declaration.runtime.environment,
             command=self.command,
         )
 
@@ -283,15 +283,15 @@ def _add_test_findings(findings: Findings, command: str, seconds: float, tested:
 
 
 def _spec(
-    image: str, local: LocalImage, manifest: Service, network: str, run_id: str, room: Room, *, writable: bool
+    image: str, local: LocalImage, declaration: Service, network: str, run_id: str, room: Room, *, writable: bool
 ) -> ContainerSpec:
     return ContainerSpec(
         image=image,
         name=f"{network}-{'writable' if writable else 'strict'}",
-        labels=make_labels("probe", manifest.name, local.digest, run_id),
-        profile=_profile(manifest.runtime, room, writable=writable),
+        labels=make_labels("probe", declaration.name, local.digest, run_id),
+        profile=_profile(declaration.runtime, room, writable=writable),
         largest_file=room.limits.disk,
-        environment=manifest.runtime.environment,
+        environment=declaration.runtime.environment,
         network=network,
     )
 
@@ -359,9 +359,9 @@ def _start(engine: Engine, container: str) -> None:
         engine.start(container)
 
 
-def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> Run:
+def _run(engine: Engine, spec: ContainerSpec, declaration: Service, wait: Wait) -> Run:
     """Start a service, wait until it is ready, observe it, ask it to stop, and observe it again."""
-    settings = manifest.probe
+    settings = declaration.probe
     with _container(engine, spec) as name:
         began = time.monotonic()
         _start(engine, name)

@@ -20,8 +20,8 @@ from supply_chain.model.container import (
     Transport,
     find_outside,
 )
+from supply_chain.model.declaration import Probe, Service
 from supply_chain.model.image import Interval
-from supply_chain.model.manifest import Probe, Service
 from supply_chain.readiness import Answer
 
 STOPPED_BY_SIGTERM = (0, 143)
@@ -82,25 +82,27 @@ class Run:
     changes: tuple[Change, ...]
 
 
-def judge_service(strict: Run, loose: Run, local: LocalImage, manifest: Service, secrets: tuple[str, ...]) -> Findings:
+def judge_service(
+    strict: Run, loose: Run, local: LocalImage, declaration: Service, secrets: tuple[str, ...]
+) -> Findings:
     """Compare two starts of a service, `strict` with a read-only root filesystem, with its declaration.
 
     `secrets` are the kinds of secrets in the output of both.
     """
     findings = Findings()
-    _judge_start(findings, strict, loose, manifest, secret=bool(secrets))
+    _judge_start(findings, strict, loose, declaration, secret=bool(secrets))
     if strict.answer.ready:
-        _judge_ports(findings, strict, manifest)
-        _judge_processes(findings, strict, manifest)
-        _judge_stop(findings, strict, manifest)
-    _judge_writes(findings, strict, loose, local, manifest)
+        _judge_ports(findings, strict, declaration)
+        _judge_processes(findings, strict, declaration)
+        _judge_stop(findings, strict, declaration)
+    _judge_writes(findings, strict, loose, local, declaration)
     _judge_logs(findings, strict)
     _judge_secrets(findings, secrets, complete=all(was_searched_completely(each.logs) for each in (strict, loose)))
     return findings
 
 
-def _judge_start(findings: Findings, strict: Run, loose: Run, manifest: Service, *, secret: bool) -> None:
-    probe = manifest.probe
+def _judge_start(findings: Findings, strict: Run, loose: Run, declaration: Service, *, secret: bool) -> None:
+    probe = declaration.probe
     findings.details |= {
         "start_seconds": round(strict.answer.seconds, 3) if strict.answer.ready else None,
         "start_timeout_seconds": probe.start_timeout,
@@ -143,8 +145,8 @@ def _loopback(listener: Listener) -> bool:
     return listener.address.startswith(("127.", "::1"))
 
 
-def _judge_ports(findings: Findings, run: Run, manifest: Service) -> None:
-    declared = (manifest.probe.port, *manifest.runtime.ports)
+def _judge_ports(findings: Findings, run: Run, declaration: Service) -> None:
+    declared = (declaration.probe.port, *declaration.runtime.ports)
     reachable = [each for each in run.listeners if not _loopback(each)]
     findings.details |= {
         "listening": [_place(each) for each in run.listeners],
@@ -175,8 +177,8 @@ def _format_ports(listeners: Sequence[Listener]) -> str:
     return ", ".join(_port(port, protocol) for port, protocol in ports)
 
 
-def _judge_processes(findings: Findings, run: Run, manifest: Service) -> None:
-    uid = manifest.runtime.uid
+def _judge_processes(findings: Findings, run: Run, declaration: Service) -> None:
+    uid = declaration.runtime.uid
     findings.details |= {
         "processes": [each.command[:200] for each in run.processes],
         "uids": sorted({each.uid for each in run.processes}),
@@ -189,17 +191,17 @@ def _judge_processes(findings: Findings, run: Run, manifest: Service) -> None:
     )
 
 
-def _judge_stop(findings: Findings, run: Run, manifest: Service) -> None:
+def _judge_stop(findings: Findings, run: Run, declaration: Service) -> None:
     over = run.end.over
     findings.details |= {
         "stop_seconds": round(run.stop_seconds, 3) if over else None,
-        "stop_timeout_seconds": manifest.probe.stop_timeout,
+        "stop_timeout_seconds": declaration.probe.stop_timeout,
         "exit_code": run.end.exit_code if over else None,
     }
     findings.expect(
         over,
         f"stopped {run.stop_seconds:.2f} s after SIGTERM",
-        f"It did not stop within {manifest.probe.stop_timeout} s of SIGTERM.",
+        f"It did not stop within {declaration.probe.stop_timeout} s of SIGTERM.",
     )
     if over:
         findings.expect(
@@ -209,13 +211,13 @@ def _judge_stop(findings: Findings, run: Run, manifest: Service) -> None:
         )
 
 
-def _judge_writes(findings: Findings, strict: Run, loose: Run, local: LocalImage, manifest: Service) -> None:
+def _judge_writes(findings: Findings, strict: Run, loose: Run, local: LocalImage, declaration: Service) -> None:
     """Add findings about writes outside of the declared paths.
 
     What the engine itself changes also appears with the read-only root, where the program cannot write; it does not
     count.
     """
-    writable = manifest.runtime.writable
+    writable = declaration.runtime.writable
     engines = {(change.kind, change.path) for change in strict.changes}
     own = [c for c in find_outside(loose.changes, writable) if (c.kind, c.path) not in engines]
     paths = sorted({change.path for change in own})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from supply_chain.evidence.checks import CheckResult
-from supply_chain.model.manifest import ReviewedFindings
+from supply_chain.model.declaration import ReviewedFindings
 
 
 def apply_reviews(result: CheckResult, reviews: Iterable[ReviewedFindings]) -> CheckResult:

@@ -24,8 +24,8 @@ from supply_chain.development.snapshot_paths import (
 )
 from supply_chain.errors import DeclarationInvalid, SourceInvalid, SupplyChainError
 from supply_chain.model import documents
+from supply_chain.model.declaration import FILE, Base, Service, parse_declaration
 from supply_chain.model.image import Digest, Source, digest_of
-from supply_chain.model.manifest import FILE, Base, Service, parse_manifest
 
 MAX_FILES = 100_000
 """Largest number of files and links in a snapshot."""
@@ -130,7 +130,7 @@ class IgnoreMatcher(Protocol):
 class Selection:
     """The part of a tree that belongs to a snapshot, before files are read."""
 
-    manifest: Service | Base
+    declaration: Service | Base
     context: str
     """The build context, relative to the tree; "" if it is the tree itself."""
     texts: Mapping[str, tuple[Node, bytes]]
@@ -156,7 +156,7 @@ class Snapshot:
     """
 
     directory: Path
-    manifest: Service | Base
+    declaration: Service | Base
     source: Source
     entries: Mapping[str, Entry]
     """Path, relative to the application's directory → the entry there."""
@@ -178,18 +178,18 @@ class Snapshot:
     @property
     def dockerfile(self) -> Path:
         """The Dockerfile, which is outside of the context."""
-        return self.directory / "dockerfile" / Path(self.manifest.build.dockerfile).name
+        return self.directory / "dockerfile" / Path(self.declaration.build.dockerfile).name
 
     @property
-    def declaration(self) -> Path:
-        """The declaration."""
+    def declaration_file(self) -> Path:
+        """The file of the declaration, which is outside of the context."""
         return self.directory / FILE
 
     @property
     def outside_context(self) -> dict[str, Path]:
         """The declaration and the Dockerfile by their paths from the build context, which may not contain them."""
-        context = normalize(self.manifest.build.context) or "."
-        named = {FILE: self.declaration, normalize(self.manifest.build.dockerfile): self.dockerfile}
+        context = normalize(self.declaration.build.context) or "."
+        named = {FILE: self.declaration_file, normalize(self.declaration.build.dockerfile): self.dockerfile}
         return {posixpath.relpath(path, context): place for path, place in named.items()}
 
     def digest_of(self, declared: str) -> Digest:
@@ -218,14 +218,14 @@ def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = skip_che
     printed, and for a link in the path of the context, the declaration, the Dockerfile or the ignore file. `check` and
     `check_links` judge the rest.
     """
-    manifest, path, texts = read_texts(tree)
-    context = normalize(manifest.build.context)
+    declaration, path, texts = read_texts(tree)
+    context = normalize(declaration.build.context)
     ignore = _ignore_file(tree, context, path)
     if ignore:
         texts[ignore[0].path] = ignore
     _require_directory(tree, context)
     nodes = tuple(_walk(tree, context, ignore[1] if ignore else b"", ignores, checkpoint))
-    return Selection(manifest, context, texts, path, nodes)
+    return Selection(declaration, context, texts, path, nodes)
 
 
 def read_texts(tree: Tree) -> tuple[Service | Base, str, dict[str, tuple[Node, bytes]]]:
@@ -233,9 +233,9 @@ def read_texts(tree: Tree) -> tuple[Service | Base, str, dict[str, tuple[Node, b
 
     It needs no tool.
     """
-    declaration = _declaration(tree)
-    manifest = parse_manifest(declaration[1], f"{tree.name}/{FILE}")
-    path = normalize(manifest.build.dockerfile)
+    declaration_file = _read_declaration_file(tree)
+    declaration = parse_declaration(declaration_file[1], f"{tree.name}/{FILE}")
+    path = normalize(declaration.build.dockerfile)
     if path == FILE:
         raise DeclarationInvalid(
             f"{tree.name}/{FILE} names itself as the Dockerfile.\nName another (build.dockerfile)."
@@ -245,19 +245,19 @@ def read_texts(tree: Tree) -> tuple[Service | Base, str, dict[str, tuple[Node, b
         raise DeclarationInvalid(
             f"{tree.name}/{path} does not exist.\nWrite one, or name the right Dockerfile in {FILE} (build.dockerfile)."
         )
-    return manifest, path, {FILE: declaration, path: dockerfile}
+    return declaration, path, {FILE: declaration_file, path: dockerfile}
 
 
 def read_declaration(tree: Tree) -> Service | Base:
     """Read only the declaration of a tree; raise the same errors as `select`."""
-    return parse_manifest(_declaration(tree)[1], f"{tree.name}/{FILE}")
+    return parse_declaration(_read_declaration_file(tree)[1], f"{tree.name}/{FILE}")
 
 
-def _declaration(tree: Tree) -> tuple[Node, bytes]:
-    declaration = _text(tree, FILE, MAX_DECLARATION)
-    if declaration is None:
+def _read_declaration_file(tree: Tree) -> tuple[Node, bytes]:
+    declaration_file = _text(tree, FILE, MAX_DECLARATION)
+    if declaration_file is None:
         raise DeclarationInvalid(f"{tree.name}/{FILE} does not exist.\nCreate it, or name the right directory.")
-    return declaration
+    return declaration_file
 
 
 def normalize(declared: str) -> str:

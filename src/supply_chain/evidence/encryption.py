@@ -10,8 +10,8 @@ from pydantic import AwareDatetime, ConfigDict, Field, field_validator
 
 from supply_chain.evidence.reading import SignedValue, read_statements
 from supply_chain.evidence.statement import ENCRYPTION, VerifiedStatement
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import Digest, Model
-from supply_chain.model.manifest import Classification
 
 
 class EncryptedCopy(Model):

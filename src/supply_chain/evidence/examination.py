@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
+from supply_chain.model.declaration import Unjudged, UnjudgedKind
 from supply_chain.model.image import Model
-from supply_chain.model.manifest import Unjudged, UnjudgedKind
 
 OS_RELEASE = "/etc/os-release"
 """The path for which an owner accepts that an image has another distribution than its base."""

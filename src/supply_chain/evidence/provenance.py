@@ -16,8 +16,8 @@ from pydantic import (
 
 from supply_chain.evidence.reading import read_newest_statement
 from supply_chain.evidence.statement import PROVENANCE, Foreign, Predicate, VerifiedStatement
+from supply_chain.model.declaration import Base, Declaration, Service
 from supply_chain.model.image import BuildInputs, BuiltImage, Digest, ImageRef, Material, Source, digest_set
-from supply_chain.model.manifest import AppManifest, Base, Service
 from supply_chain.model.tier import is_base_repository
 
 BUILDER, HOSTED_BUILDER = "urn:cscm:builder:workstation:v1", "urn:cscm:builder:hosted:v1"
@@ -33,7 +33,7 @@ class ExternalParameters(Foreign):
     """What was requested. It contains the declaration, so that every tier can start from the digest alone."""
 
     source: Source
-    declaration: AppManifest
+    declaration: Declaration
     dockerfile: str = Field(description="its path, as declared")
 
 
@@ -110,7 +110,7 @@ class Provenance(Predicate):
     run_details: RunDetails
 
     @property
-    def manifest(self) -> Service | Base:
+    def declaration(self) -> Service | Base:
         """Return the declaration that was built."""
         return self.build_definition.external_parameters.declaration
 
@@ -136,22 +136,22 @@ class Provenance(Predicate):
         return tuple((each.content, each.name) for each in dependencies if not is_url(each.name))
 
 
-def make_provenance(built: BuiltImage, manifest: Service | Base) -> Provenance:
+def make_provenance(built: BuiltImage, declaration: Service | Base) -> Provenance:
     """Return the provenance of an image that development built."""
     metadata = Metadata(invocation_id=built.invocation, started_on=built.started, finished_on=built.finished)
     return Provenance(
-        build_definition=make_definition(built, manifest),
+        build_definition=make_definition(built, declaration),
         run_details=RunDetails(builder=_builder(built), metadata=metadata),
     )
 
 
-def make_definition(inputs: BuildInputs, manifest: Service | Base) -> Definition:
+def make_definition(inputs: BuildInputs, declaration: Service | Base) -> Definition:
     """Return the definition of the build that has these inputs."""
     source, base = inputs.source, inputs.base
     return Definition(
         build_type=BUILD_TYPE,
         external_parameters=ExternalParameters(
-            source=source, declaration=manifest, dockerfile=manifest.build.dockerfile
+            source=source, declaration=declaration, dockerfile=declaration.build.dockerfile
         ),
         internal_parameters=InternalParameters(uncurated=inputs.uncurated, base=base.name if base else None),
         resolved_dependencies=(
@@ -183,13 +183,13 @@ def _builder(inputs: BuildInputs) -> Builder:
     return Builder(id=HOSTED_BUILDER if inputs.hosted else BUILDER, version=inputs.versions)
 
 
-def is_of(evidence: VerifiedStatement, inputs: BuildInputs, manifest: Service | Base) -> bool:
+def is_of(evidence: VerifiedStatement, inputs: BuildInputs, declaration: Service | Base) -> bool:
     """Return whether the evidence is the provenance of a build from exactly these inputs, by the same builder."""
     if evidence.predicate_type != PROVENANCE:
         return False
     details = evidence.predicate.get("runDetails")
     stated = evidence.predicate.get("buildDefinition"), details.get("builder") if isinstance(details, dict) else None
-    expected = make_definition(inputs, manifest), _builder(inputs)
+    expected = make_definition(inputs, declaration), _builder(inputs)
     return stated == tuple(each.model_dump(mode="json", by_alias=True) for each in expected)
 
 

@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 
 from supply_chain.execution.environment import Placement
 from supply_chain.model.container import Profile, compute_configuration_digest, make_profile
+from supply_chain.model.declaration import Service
 from supply_chain.model.image import Digest
-from supply_chain.model.manifest import Service
 
 
 class ConfiguredService(ABC):
     """A service in an environment."""
 
-    manifest: Service
+    declaration: Service
 
     @property
     @abstractmethod
@@ -23,12 +23,12 @@ class ConfiguredService(ABC):
     @property
     def profile(self) -> Profile:
         """The profile of its containers."""
-        return make_profile(self.manifest.runtime)
+        return make_profile(self.declaration.runtime)
 
     @property
     def settings(self) -> dict[str, str]:
         """The declared environment variables, with those of the environment on top."""
-        return self.placement.join_settings(self.manifest)
+        return self.placement.join_settings(self.declaration)
 
     @property
     def configuration(self) -> Digest:

@@ -34,8 +34,8 @@ from supply_chain.model.container import (
     make_container_name,
     make_labels,
 )
+from supply_chain.model.declaration import Service
 from supply_chain.model.image import Digest
-from supply_chain.model.manifest import Service
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted, find_used_break_glass
 from supply_chain.readiness import check, probe_readiness, wait_until_ready
@@ -53,7 +53,7 @@ class Order(ConfiguredService):
     """
 
     admitted: Admitted[DeployFacts]
-    manifest: Service
+    declaration: Service
     environment: DockerEnvironment
     proxy: Digest
     run_id: str
@@ -67,7 +67,7 @@ class Order(ConfiguredService):
     @property
     def placement(self) -> DockerPlacement:
         """The address and configuration of the application in the environment."""
-        return self.environment.placement(self.manifest.name)
+        return self.environment.placement(self.declaration.name)
 
 
 def deploy(
@@ -93,7 +93,7 @@ def deploy(
     cannot be served, and `PortBusy` if another program listens there. In these cases, and if `wait` raises `Cancelled`
     before the new container serves, the previous container continues to serve and nothing remains of the new one.
     """
-    reverse_proxy = ReverseProxy(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
+    reverse_proxy = ReverseProxy(engine, order.environment, order.declaration.name, order.proxy, order.run_id)
     others, reverse_proxies = _containers(engine, order), {each.id for each in reverse_proxy.list_all()}
     server = reverse_proxy.serves()
     serving = next((each for each in others if make_server_name(each) == server), None)
@@ -131,7 +131,7 @@ def deploy(
 def _expected(order: Order, running: Container, reverse_proxy: Container) -> Expected:
     return Expected(
         environment=order.environment.name,
-        application=order.manifest.name,
+        application=order.declaration.name,
         digest=order.digest,
         container=running.id,
         name=running.name,
@@ -141,7 +141,7 @@ def _expected(order: Order, running: Container, reverse_proxy: Container) -> Exp
             address=order.placement.address,
             port=order.placement.port,
         ),
-        probe=order.manifest.probe,
+        probe=order.declaration.probe,
         settings=order.settings,
         profile=order.profile,
         configuration=order.configuration,
@@ -156,7 +156,7 @@ def _containers(engine: Engine, order: Order) -> tuple[Container, ...]:
             MANAGED: "true",
             ROLE: "application",
             ENVIRONMENT: order.environment.name,
-            APPLICATION: order.manifest.name,
+            APPLICATION: order.declaration.name,
         }
     )
 
@@ -173,7 +173,7 @@ def _find_unchanged(
         and serving.profile == order.profile
         and serving.restart
     )
-    if not same or not reverse_proxy_now or probe_readiness(place.address, place.port, order.manifest.probe.path):
+    if not same or not reverse_proxy_now or probe_readiness(place.address, place.port, order.declaration.probe.path):
         return None
     return Deployment(
         **_expected(order, serving, reverse_proxy_now).model_dump(),
@@ -196,7 +196,7 @@ def _create(
     """
     container_labels = make_labels(
         "application",
-        order.manifest.name,
+        order.declaration.name,
         order.digest,
         order.run_id,
         environment=order.environment.name,
@@ -205,7 +205,9 @@ def _create(
     )
     network = order.environment.network
     numbers = [int(end) for c in others if (end := c.name.rpartition("-")[2]).isdigit()]
-    name = make_container_name(order.environment.name, order.manifest.name, order.digest, max(numbers, default=0) + 1)
+    name = make_container_name(
+        order.environment.name, order.declaration.name, order.digest, max(numbers, default=0) + 1
+    )
     engine.create_network(network, order.environment.labels, internal=True)
     undo.callback(engine.remove, name)
     identifier = engine.create(
@@ -241,7 +243,7 @@ def _wait_until_ready(engine: Engine, order: Order, new: Container, wait: Wait) 
 
     Raises `DeploymentFailed` if it does not become ready, or is no longer ready a moment later.
     """
-    probe, network = order.manifest.probe, order.environment.network
+    probe, network = order.declaration.probe, order.environment.network
     answer = wait_until_ready(engine, new.id, network, probe, wait)
     trouble = answer.says
     if answer.ready:
@@ -255,7 +257,7 @@ def _wait_until_ready(engine: Engine, order: Order, new: Container, wait: Wait) 
 def _deployment_error(engine: Engine, order: Order, new: Container, trouble: str) -> DeploymentFailed:
     last = engine.logs(new.id).tail(10)[-4000:].strip()
     return DeploymentFailed(
-        f"{order.manifest.name} {order.admitted.facts.ref.short} was not deployed to "
+        f"{order.declaration.name} {order.admitted.facts.ref.short} was not deployed to "
         f"{order.environment.name}: {trouble}.\n"
         + (f"Its last output:\n{last}\n" if last else "It wrote nothing.\n")
         + "It was removed; an earlier deployment, if any, still runs. Correct it and deploy again."
@@ -268,7 +270,7 @@ def _measure_downtime(order: Order, serving: Container | None) -> Iterator[Downt
 
     An address to which the application moves is not measured.
     """
-    where = order.placement.address, order.placement.port, order.manifest.probe.path
+    where = order.placement.address, order.placement.port, order.declaration.probe.path
     if serving is None or probe_readiness(*where):
         yield None
         return
@@ -278,13 +280,13 @@ def _measure_downtime(order: Order, serving: Container | None) -> Iterator[Downt
 
 def _switch(engine: Engine, order: Order, reverse_proxy: ReverseProxy, new: Container, wait: Wait) -> Container:
     """Switch the reverse proxy to the new container, which the engine keeps running from now on; return the proxy."""
-    probe = order.manifest.probe
+    probe = order.declaration.probe
     try:
         served_by = reverse_proxy.switch(new, probe.port, probe.path, wait)
     except PortBusy as error:
         place = order.placement
         raise PortBusy(
-            f"Another program listens at {place.address}:{place.port}, the address of {order.manifest.name} in "
+            f"Another program listens at {place.address}:{place.port}, the address of {order.declaration.name} in "
             f"{order.environment.name}: {summarize_error(error)}.\nThe new container was removed; an earlier "
             "deployment, if any, still runs. Stop that program, or give the application another port."
         ) from error
@@ -316,5 +318,5 @@ def _retire(
         reverse_proxy.remove_all_but(served_by)
         for other in others:
             with contextlib.suppress(ContainerGone):  # somebody else removed it
-                engine.stop(other.id, order.manifest.probe.stop_timeout)
+                engine.stop(other.id, order.declaration.probe.stop_timeout)
             engine.remove(other.id)

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from supply_chain.model.container import Profile
+from supply_chain.model.declaration import Probe, Runtime
 from supply_chain.model.image import Digest, ImageRef, Model, Provable
-from supply_chain.model.manifest import Probe, Runtime
 from supply_chain.model.tier import name_curated_repository
 from supply_chain.policy.outcome import UsedBreakGlass
 

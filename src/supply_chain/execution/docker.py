@@ -15,8 +15,8 @@ from supply_chain.execution.observation import Observation
 from supply_chain.execution.supply import Supply, remove_unneeded
 from supply_chain.execution.target import Request
 from supply_chain.model.container import Engine, Wait
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.manifest import Classification
 from supply_chain.model.tier import BASES
 
 PROXY = f"{BASES}/proxy"
@@ -55,8 +55,8 @@ class DockerTarget:
         engine = self.connect()
         name = f"{PROXY}@{self.environment.proxy}" if self.environment.proxy else PROXY
         proxy, _ = run_both(lambda: self.released(name), before_start)
-        order = Order(request.admitted, request.manifest, self.environment, proxy, request.run_id, request.force)
-        confidential = request.manifest.classification is Classification.CONFIDENTIAL
+        order = Order(request.admitted, request.declaration, self.environment, proxy, request.run_id, request.force)
+        confidential = request.declaration.classification is Classification.CONFIDENTIAL
         plain = self.plain(engine)
 
         def supply() -> Digest:

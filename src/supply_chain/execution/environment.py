@@ -15,8 +15,8 @@ from supply_chain.execution.isolation.settings import ResponseSettings
 from supply_chain.execution.kubernetes.names import Label, ObjectName
 from supply_chain.execution.nodes import ReservedNodes
 from supply_chain.model.container import ENVIRONMENT, MANAGED
+from supply_chain.model.declaration import Duration, Service, Variable
 from supply_chain.model.image import Digest, Model
-from supply_chain.model.manifest import Duration, Service, Variable
 from supply_chain.policy.facts import EnvironmentRequirements, RequiredSoak
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$", max_length=32)]
@@ -27,9 +27,9 @@ class Placement(Model):
 
     environment: dict[Variable, str] = Field(default_factory=dict, description="environment variables, never secrets")
 
-    def join_settings(self, manifest: Service) -> dict[str, str]:
+    def join_settings(self, declaration: Service) -> dict[str, str]:
         """Return the environment variables that an application declares, with those of the environment on top."""
-        return {**manifest.runtime.environment, **self.environment}
+        return {**declaration.runtime.environment, **self.environment}
 
 
 class DockerPlacement(Placement):

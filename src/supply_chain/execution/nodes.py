@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from supply_chain.errors import SettingInvalid
+from supply_chain.model.declaration import Classification, Name, Service, Word
 from supply_chain.model.image import Model
-from supply_chain.model.manifest import Classification, Name, Service, Word
 
 LabelKey = Annotated[
     str,
@@ -47,27 +47,27 @@ class ReservedNodes(NodeRequirement):
     owners: tuple[Word, ...] | None = Field(default=None, description="null: all")
     applications: tuple[Name, ...] | None = Field(default=None, description="null: all")
 
-    def concerns(self, manifest: Service) -> bool:
+    def concerns(self, declaration: Service) -> bool:
         """Return whether the nodes are for an application."""
         pairs = (
-            (manifest.classification, self.classifications),
-            (manifest.owner, self.owners),
-            (manifest.name, self.applications),
+            (declaration.classification, self.classifications),
+            (declaration.owner, self.owners),
+            (declaration.name, self.applications),
         )
         return all(listed is None or value in listed for value, listed in pairs)
 
 
-def compute_required_nodes(reserved: Iterable[ReservedNodes], manifest: Service) -> NodeRequirement:
+def compute_required_nodes(reserved: Iterable[ReservedNodes], declaration: Service) -> NodeRequirement:
     """Return what an application requires of its nodes: everything of all entries that concern it.
 
     Raises `SettingInvalid` if two of them give a label different values: no node could have both.
     """
     labels: dict[str, str] = {}
-    entries = [each for each in reserved if each.concerns(manifest)]
+    entries = [each for each in reserved if each.concerns(declaration)]
     for key, value in (pair for each in entries for pair in each.labels.items()):
         if labels.setdefault(key, value) != value:
             raise SettingInvalid(
-                f"`nodes` requires both {key}={labels[key]} and {key}={value} for {manifest.name}.\n"
+                f"`nodes` requires both {key}={labels[key]} and {key}={value} for {declaration.name}.\n"
                 "Use different labels for classifications, owners and applications."
             )
     tolerations = dict.fromkeys(each for entry in entries for each in entry.tolerations)

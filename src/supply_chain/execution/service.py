@@ -12,8 +12,8 @@ from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.records import record
 from supply_chain.execution.target import Request, Target
+from supply_chain.model.declaration import Service
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Service
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
@@ -50,8 +50,8 @@ def take_into_service(
     before continues to serve. The verdict is recorded first, so that a run which may not record it starts nothing.
     Raises the errors of `Target.deploy`.
     """
-    manifest, ref = admitted.provenance.manifest, admitted.facts.ref
-    assert isinstance(manifest, Service)  # the deploy gate admits only services
+    declaration, ref = admitted.provenance.declaration, admitted.facts.ref
+    assert isinstance(declaration, Service)  # the deploy gate admits only services
     ports.repositories.ensure_repository(locate_execution_evidence(ref).repository, immutable=True, key=None)
 
     def record_admission() -> None:
@@ -65,7 +65,7 @@ def take_into_service(
 
     try:
         return ports.target.deploy(
-            Request(admitted, manifest, run, force),
+            Request(admitted, declaration, run, force),
             before_start=record_admission,
             may_serve=lambda: _judge_again(admitted.facts, ports),
             recorded=recorded,

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from supply_chain.execution.deployment import Deployment, Expected
 from supply_chain.execution.observation import Observation
+from supply_chain.model.declaration import Service
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Service
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted
 
@@ -22,7 +22,7 @@ class Request:
     """
 
     admitted: Admitted[DeployFacts]
-    manifest: Service
+    declaration: Service
     run_id: str
     force: bool = False
 

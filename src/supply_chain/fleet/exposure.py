@@ -11,8 +11,8 @@ from supply_chain.curation.rescan import Change, News
 from supply_chain.errors import RescanIncomplete
 from supply_chain.evidence.sbom import Package
 from supply_chain.fleet.packages import list_package_names, normalize_name, parse_package
+from supply_chain.model.declaration import Limits
 from supply_chain.model.image import Digest, ImageRef, Model
-from supply_chain.model.manifest import Limits
 from supply_chain.model.package_url import normalize_version, parse_package_url
 from supply_chain.text import pluralize
 from supply_chain.vulnerability.findings import Database, Finding, Report, Severity

@@ -225,12 +225,12 @@ def _read_declared(built: Provenance | None) -> dict[str, Any]:
     """Return what the builder's provenance says of the image."""
     if built is None:
         return {}
-    manifest = built.manifest
+    declaration = built.declaration
     return {
-        "kind": manifest.kind,
-        "owner": manifest.owner,
+        "kind": declaration.kind,
+        "owner": declaration.owner,
         "source": built.source,
-        "environments": manifest.environments,
+        "environments": declaration.environments,
         "bases": tuple(BuiltOn(digest=digest, name=name) for digest, name in built.materials),
     }
 

@@ -254,7 +254,7 @@ def _make_result(
     running = {each.environment for each in image.running}
     return RescanResult(
         ref=image.ref,
-        owner=evidence.built.manifest.owner if evidence.built else image.owner,
+        owner=evidence.built.declaration.owner if evidence.built else image.owner,
         running=tuple(sorted(running)),
         in_production=not running.isdisjoint(production),
         passes=concluded.passes,

@@ -345,7 +345,7 @@ def _read_owner(deployed: PastDeployment, evidence: EvidenceStore) -> str:
         built = find_last_provenance(evidence.read_verified(where, TierName.DEVELOPMENT, PROVENANCE))
     except UNREADABLE:
         return ""  # the owner is unknown, the deployment is not
-    return built.manifest.owner if built else ""
+    return built.declaration.owner if built else ""
 
 
 def sign_plan_answer(

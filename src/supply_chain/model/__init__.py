@@ -1,1 +1,1 @@
-"""Image references and states, the application manifest, tiers, and containers."""
+"""Image references and states, the declaration of an application, tiers, and containers."""

@@ -18,8 +18,8 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
+from supply_chain.model.declaration import Runtime
 from supply_chain.model.image import Digest, Model, digest_of, shorten_digest
-from supply_chain.model.manifest import Runtime
 
 MANAGED = "cscm.managed"
 APPLICATION = "cscm.application"

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import Model
-from supply_chain.model.manifest import Classification
 from supply_chain.model.tier import Gate
 from supply_chain.policy.names import Pattern
 

@@ -18,8 +18,8 @@ from supply_chain.evidence.provenance import Provenance
 from supply_chain.evidence.sbom import Configuration, Listing, Package, select_system_packages
 from supply_chain.evidence.statement import is_about
 from supply_chain.evidence.summary import Summary
+from supply_chain.model.declaration import Base, Service
 from supply_chain.model.image import Source
-from supply_chain.model.manifest import Base, Service
 from supply_chain.model.tier import name_curated_repository, name_development_repository
 from supply_chain.policy import fact_types as types
 from supply_chain.policy.builders import find_builder_level
@@ -69,12 +69,12 @@ def make_fact_values(facts: ImageFacts, people: People) -> Mapping[str, Any]:
 def _(facts: IntakeFacts, people: People) -> types.IntakeValues:
     values = cast(types.IntakeValues, _image(facts, people))
     if (built := facts.provenance) is not None:
-        if conflict := name_conflict(built.manifest.name, facts.holder, Holder.of(built.manifest, built.source)):
+        if conflict := name_conflict(built.declaration.name, facts.holder, Holder.of(built.declaration, built.source)):
             values["name_conflict"] = conflict
-        if lower := _classification_conflict(built.manifest, facts.holder):
+        if lower := _classification_conflict(built.declaration, facts.holder):
             values["classification_conflict"] = lower
     if facts.source_report is not None:
-        values["source_scan"] = _scan(facts.source_report, facts.manifest)
+        values["source_scan"] = _scan(facts.source_report, facts.declaration)
     return values
 
 
@@ -83,7 +83,7 @@ def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
     values = cast(types.ReleaseValues, _curated(facts, people))
     values["copied_bases"] = list(facts.copied_bases)
     if facts.report is not None:
-        scan = _image_scan(facts.report, facts.manifest, facts.packages or frozenset())
+        scan = _image_scan(facts.report, facts.declaration, facts.packages or frozenset())
         values["scan"] = {**scan, "findings": _with_bases(scan["findings"], facts.base_packages)}
     if facts.sbom is not None:
         packages = facts.sbom.packages
@@ -97,7 +97,7 @@ def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
     if facts.examination is not None:
         own = facts.examination.distribution
         others = {base: identity for base, identity in facts.base_distributions.items() if identity != own}
-        limits = facts.manifest.limits.unjudged if facts.manifest else ()
+        limits = facts.declaration.limits.unjudged if facts.declaration else ()
         accepted = any(each.what == "distribution" and matches(OS_RELEASE, each.at) for each in limits)
         examination = _examination(facts.examination, facts)
         if not accepted:
@@ -113,7 +113,7 @@ def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
 def _(facts: DeployFacts, people: People) -> types.DeployValues:
     values = cast(types.DeployValues, _curated(facts, people))
     if facts.report is not None:
-        values["scan"] = _image_scan(facts.report, facts.manifest, facts.packages or frozenset())
+        values["scan"] = _image_scan(facts.report, facts.declaration, facts.packages or frozenset())
     if facts.sbom is not None:
         values["sbom"] = _sbom(facts.sbom)
     if facts.examination is not None:
@@ -237,7 +237,7 @@ def _with_ended(verdict: types.VerdictFacts, effective: Set[str]) -> types.Verdi
 
 
 def make_working_copy_values(
-    manifest: Service | Base,
+    declaration: Service | Base,
     source: Source,
     uncurated: Sequence[str] | None,
     checks: Sequence[CheckResult],
@@ -250,31 +250,31 @@ def make_working_copy_values(
     `registered` is the entry for the name in the name register.
     """
     checked: types.CheckedValues = {
-        "repository": name_development_repository(manifest.name),
-        "application": manifest.name,
+        "repository": name_development_repository(declaration.name),
+        "application": declaration.name,
         "checks": _source_checks(checks),
-        "source_scan": _scan(report, manifest),
+        "source_scan": _scan(report, declaration),
     }
-    if lower := _classification_conflict(manifest, registered):
+    if lower := _classification_conflict(declaration, registered):
         checked["classification_conflict"] = lower
-    declared = _declared(manifest, source)
+    declared = _declared(declaration, source)
     if uncurated is None:
         return {**checked, "build": declared}
     return {**checked, "build": {**declared, "uncurated": list(uncurated)}}
 
 
 def make_local_image_values(
-    manifest: Service | Base, build: types.DeclaredFacts, report: Report, packages: frozenset[Package]
+    declaration: Service | Base, build: types.DeclaredFacts, report: Report, packages: frozenset[Package]
 ) -> types.ImageScannedValues:
     """Return the facts of the release gate that a report about a local image determines, as `make_fact_values` does.
 
     `build` are the facts of its working copy, and `packages` those of the SBOM that was scanned.
     """
     return {
-        "repository": name_curated_repository(manifest.name),
-        "application": manifest.name,
+        "repository": name_curated_repository(declaration.name),
+        "application": declaration.name,
         "build": build,
-        "scan": _image_scan(report, manifest, packages),
+        "scan": _image_scan(report, declaration, packages),
     }
 
 
@@ -286,13 +286,13 @@ def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.Nam
 
 
 def _classification_conflict(
-    manifest: Service | Base, holder: Holder | None
+    declaration: Service | Base, holder: Holder | None
 ) -> types.ClassificationConflictFacts | None:
     """Return that a declaration states a lower classification than the name register requires, or None."""
     minimum = holder.classification if holder else None
-    if minimum is None or manifest.classification.rank >= minimum.rank:
+    if minimum is None or declaration.classification.rank >= minimum.rank:
         return None
-    return {"declared": manifest.classification.value, "minimum": minimum.value}
+    return {"declared": declaration.classification.value, "minimum": minimum.value}
 
 
 def _image(facts: ImageFacts, people: People) -> types.ImageValues:
@@ -396,26 +396,26 @@ def _build(built: Provenance) -> types.BuildFacts:
         "finished": built.run_details.metadata.finished_on,
         "level": name_level(build_level(built)),
     }
-    return cast(types.BuildFacts, {**_declared(built.manifest, built.source), **own})
+    return cast(types.BuildFacts, {**_declared(built.declaration, built.source), **own})
 
 
-def _declared(manifest: Service | Base, source: Source) -> types.DeclaredFacts:
+def _declared(declaration: Service | Base, source: Source) -> types.DeclaredFacts:
     return {
-        "name": manifest.name,
-        "kind": manifest.kind,
-        "owner": manifest.owner,
-        "classification": manifest.classification.value,
-        "environments": list(manifest.environments),
+        "name": declaration.name,
+        "kind": declaration.kind,
+        "owner": declaration.owner,
+        "classification": declaration.classification.value,
+        "environments": list(declaration.environments),
         "repository": source.repository,
         "path": source.path,
         "revision": source.revision,
         "branch": source.branch,
         "uncommitted": source.dirty,
         "committers": [] if source.dirty else list(source.committers),
-        "required_checks": [each.value for each in list_required_checks(manifest.kind)],
+        "required_checks": [each.value for each in list_required_checks(declaration.kind)],
         "limits": {
-            "scan_days": manifest.limits.scan_days,
-            "unknown_distribution": manifest.limits.unknown_distribution,
+            "scan_days": declaration.limits.scan_days,
+            "unknown_distribution": declaration.limits.unknown_distribution,
         },
     }
 
@@ -435,9 +435,9 @@ def _source_checks(results: Sequence[CheckResult]) -> types.SourceChecksFacts:
     return cast(types.SourceChecksFacts, newest)
 
 
-def _scan(report: Report, manifest: Service | Base | None) -> types.ScanFacts:
+def _scan(report: Report, declaration: Service | Base | None) -> types.ScanFacts:
     findings = [_finding(each) for each in report.findings]
-    limits = manifest.limits if manifest else None
+    limits = declaration.limits if declaration else None
     return {
         "scanned": report.scanned,
         "scanner": report.scanner,
@@ -450,8 +450,10 @@ def _scan(report: Report, manifest: Service | Base | None) -> types.ScanFacts:
     }
 
 
-def _image_scan(report: Report, manifest: Service | Base | None, packages: frozenset[Package]) -> types.ImageScanFacts:
-    scan = cast(types.ImageScanFacts, _scan(report, manifest))
+def _image_scan(
+    report: Report, declaration: Service | Base | None, packages: frozenset[Package]
+) -> types.ImageScanFacts:
+    scan = cast(types.ImageScanFacts, _scan(report, declaration))
     if unjudged := _unjudged_packages(report, packages):
         scan["unjudged"] = unjudged
     return scan
@@ -506,7 +508,7 @@ def _severity(severity: str, findings: Sequence[types.FindingFacts], accepted: i
 
 def _examination(examination: Examination, facts: CuratedFacts) -> types.ExaminationFacts:
     own = examination.exclude_bases(facts.examined_bases)
-    left = own.exclude_accepted(facts.manifest.limits.unjudged) if facts.manifest else own
+    left = own.exclude_accepted(facts.declaration.limits.unjudged) if facts.declaration else own
     accepted = [
         *(f"the archive {each.path} ({each.format})" for each in own.archives if each not in left.archives),
         *(f"the package database {each.path} ({each.manager})" for each in own.databases if each not in left.databases),

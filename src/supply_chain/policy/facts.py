@@ -23,8 +23,8 @@ from supply_chain.evidence.sbom import Listing, Package
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import VerifiedStatement
 from supply_chain.evidence.summary import Summary
+from supply_chain.model.declaration import Base, Service
 from supply_chain.model.image import ImageRef, Source
-from supply_chain.model.manifest import Base, Service
 from supply_chain.model.tier import Gate
 from supply_chain.policy.names import Holder
 from supply_chain.vulnerability.findings import Report
@@ -77,9 +77,9 @@ class ImageFacts:
     """VEX documents and provenance of others that are attached to the image; whose signatures count is open yet."""
 
     @property
-    def manifest(self) -> Service | Base | None:
+    def declaration(self) -> Service | Base | None:
         """The declaration that was built; None without signed provenance."""
-        return self.provenance.manifest if self.provenance else None
+        return self.provenance.declaration if self.provenance else None
 
     @property
     def source(self) -> Source | None:

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from supply_chain.errors import SettingInvalid
+from supply_chain.model.declaration import Base, Classification, Name, Service, Word
 from supply_chain.model.documents import decode_document, parse_document, read_content
 from supply_chain.model.image import PATH, Model, Source
-from supply_chain.model.manifest import Base, Classification, Name, Service, Word
 
 Pattern = Annotated[str, StringConstraints(pattern=rf"^{PATH}(?:/\*)?$", min_length=2, max_length=128)]
 """A name, or every name below one: `base/*`."""
@@ -58,9 +58,9 @@ class Holder(Model):
         return f"the {self.kind or 'application'} of {self.owner or 'anybody'}{where}{below}"
 
     @classmethod
-    def of(cls, manifest: Service | Base, source: Source) -> Holder:
+    def of(cls, declaration: Service | Base, source: Source) -> Holder:
         """Return the holder that builds this declaration from this source."""
-        return cls(kind=manifest.kind, owner=manifest.owner, repository=source.repository, path=source.path)
+        return cls(kind=declaration.kind, owner=declaration.owner, repository=source.repository, path=source.path)
 
     def holds_for(self, other: Holder) -> bool:
         """Return whether everything that is settled here is the same in `other`, which is of any classification."""

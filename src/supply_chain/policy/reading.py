@@ -88,7 +88,7 @@ def find_holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Hol
     for ref in curated_before:
         reading = store.read(ref, SIGNATURE, PROVENANCE)
         if is_signed(reading.evidence) and (built := find_last_provenance(reading.by(TierName.DEVELOPMENT))):
-            return Holder.of(built.manifest, built.source)
+            return Holder.of(built.declaration, built.source)
     return None
 
 

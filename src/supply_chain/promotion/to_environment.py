@@ -25,8 +25,8 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, find_last_verdict, is_released, list_verdicts
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import read_records
+from supply_chain.model.declaration import Service
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Service
 from supply_chain.model.tier import CURATED, CURATION_GATES, Gate, TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import BASE_BLOCKED, IMAGE_BLOCKED
@@ -80,12 +80,12 @@ def plan_deployment(ref: ImageRef, after: str | None, sources: PromotionSources)
     `RuleNotEvaluated` if a schedule cannot be evaluated.
     """
     built = find_last_provenance(sources.store.read_verified(ref, TierName.DEVELOPMENT, PROVENANCE))
-    manifest = built.manifest if built else None
-    if not isinstance(manifest, Service):
+    declaration = built.declaration if built else None
+    if not isinstance(declaration, Service):
         return make_empty_promotion(
-            ref, "it is not a service" if manifest else "development signed no provenance of it"
+            ref, "it is not a service" if declaration else "development signed no provenance of it"
         )
-    to = find_next_environment(manifest.environments, after)
+    to = find_next_environment(declaration.environments, after)
     if to is None:
         return make_empty_promotion(
             ref, f"it declares no environment after {after}" if after else "it declares no environment"
@@ -155,7 +155,7 @@ def _list_promotable(repository: str, sources: PromotionSources) -> list[tuple[I
     """Return the newest released image, and the images that run in environments from which they could be promoted."""
     for ref in filter(sources.releases, sources.images.list_newest_first(repository)):
         built = find_last_provenance(sources.store.read_verified(ref, TierName.DEVELOPMENT, PROVENANCE))
-        places = built.manifest.environments if built else ()
+        places = built.declaration.environments if built else ()
         running = [(deployed, place) for place in places[:-1] if (deployed := sources.current(ref.application, place))]
         return [(ref, None), *((deployed.with_repository(repository), place) for deployed, place in running)]
     return []

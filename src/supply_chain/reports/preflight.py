@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from supply_chain.development.preflight import Diagnostic, Level, Preflight
-from supply_chain.model.manifest import FILE
+from supply_chain.model.declaration import FILE
 from supply_chain.text import list_remedies, pluralize, sanitize_lines, sanitize_text
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

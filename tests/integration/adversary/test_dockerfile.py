@@ -24,8 +24,8 @@ from supply_chain.development.bases import REGISTRIES, CuratedBases
 from supply_chain.development.plan import Plan, plan_build
 from supply_chain.development.record import check_record
 from supply_chain.errors import BuildFailed, BuildMaterialsDiffer, DockerfileRefused
+from supply_chain.model.declaration import DECLARATION, Base
 from supply_chain.model.image import Material, Source, digest_of
-from supply_chain.model.manifest import MANIFEST, Base
 from tests.support.buildkit import NAMESPACE, BuildKit
 
 pytestmark = pytest.mark.real
@@ -79,8 +79,8 @@ def plan(
 ) -> Plan:
     """Read a Dockerfile and plan its build as the chain does; `base` is the address of its base."""
     document = {"kind": "base", "name": "hello", "owner": "us", "check": ["/x"], "build": {"fetch": fetch}}
-    manifest = MANIFEST.validate_python(document)
-    assert isinstance(manifest, Base)
+    declaration = DECLARATION.validate_python(document)
+    assert isinstance(declaration, Base)
     bases: Any = Curated(
         catalogue=None,  # type: ignore[arg-type] # the catalog is not used
         evidence=None,  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def plan(
         registries=REGISTRIES,
         image=base or buildkit.image,
     )
-    return plan_build(text.encode(), manifest, SOURCE, NAMESPACE, buildkit.reader, bases)
+    return plan_build(text.encode(), declaration, SOURCE, NAMESPACE, buildkit.reader, bases)
 
 
 LOOPBACK = {

@@ -15,7 +15,7 @@ from docker.errors import ImageNotFound
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.model.container import ENVIRONMENT
-from supply_chain.model.manifest import Probe, Runtime, Service, Test
+from supply_chain.model.declaration import Probe, Runtime, Service, Test
 from tests.integration.containers.images import Declared, Image
 from tests.support.layered import layered
 from tests.support.place import free_port

@@ -10,8 +10,8 @@ from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.execution.deploy import Order, deploy
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.model.declaration import Service
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.manifest import Service
 from tests.support.facts import admitted, deploy_facts
 from tests.support.policies import DEPLOY
 
@@ -24,11 +24,11 @@ Image = Callable[..., str]
 Declared = Callable[..., Service]
 
 
-def order(image: Digest, environment: DockerEnvironment, manifest: Service, proxy: str) -> Order:
+def order(image: Digest, environment: DockerEnvironment, declaration: Service, proxy: str) -> Order:
     """Return the order to deploy an admitted image."""
     ref = ImageRef(repository="curated/subject", digest=image)
-    verdict = admitted(deploy_facts(manifest, ref=ref), DEPLOY)
-    return Order(admitted=verdict, manifest=manifest, environment=environment, proxy=proxy, run_id="run-1")
+    verdict = admitted(deploy_facts(declaration, ref=ref), DEPLOY)
+    return Order(admitted=verdict, declaration=declaration, environment=environment, proxy=proxy, run_id="run-1")
 
 
 def carried_out(

@@ -10,7 +10,7 @@ from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.monitor import monitor
 from supply_chain.execution.observation import Observation
 from supply_chain.model.container import ContainerSpec, Profile, make_profile
-from supply_chain.model.manifest import Service
+from supply_chain.model.declaration import Service
 from tests.integration.containers.images import Declared, Image, carried_out, now, order
 
 pytestmark = pytest.mark.real
@@ -27,9 +27,9 @@ def deployed(
 
 
 def deployment(
-    engine: DockerEngine, environment: DockerEnvironment, manifest: Service, proxy: str, digest: str
+    engine: DockerEngine, environment: DockerEnvironment, declaration: Service, proxy: str, digest: str
 ) -> Deployment:
-    return carried_out(engine, order(digest, environment, manifest, proxy))
+    return carried_out(engine, order(digest, environment, declaration, proxy))
 
 
 @pytest.fixture

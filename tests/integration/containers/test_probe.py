@@ -17,7 +17,7 @@ from supply_chain.development.separation import BuildLimits, Room
 from supply_chain.errors import Cancelled, ImageNotFound
 from supply_chain.evidence.checks import Outcome
 from supply_chain.model.container import RUN
-from supply_chain.model.manifest import Base, Runtime
+from supply_chain.model.declaration import Base, Runtime
 from tests.integration.containers.images import Declared, Image, now
 from tests.support.layered import layered
 
@@ -125,21 +125,21 @@ def test_probe_warns_of_declared_port_without_listener(engine: DockerEngine, ima
 
 def test_tests_receive_the_declared_variables(engine: DockerEngine, image: Image, service: Declared) -> None:
     """Tests run like the application."""
-    manifest = service(environment={"SETTING": "here"})
-    manifest = manifest.model_copy(
-        update={"test": manifest.test.model_copy(update={"command": ("/subject", "needs-setting", "status-0")})}
+    declaration = service(environment={"SETTING": "here"})
+    declaration = declaration.model_copy(
+        update={"test": declaration.test.model_copy(update={"command": ("/subject", "needs-setting", "status-0")})}
     )
 
-    assert run_tests(engine, image(), manifest, now, "run-1", SEARCH, ROOM).failed == ()
+    assert run_tests(engine, image(), declaration, now, "run-1", SEARCH, ROOM).failed == ()
 
 
 def test_tests_have_their_declared_memory(engine: DockerEngine, image: Image, service: Declared) -> None:
     """A test run often needs more memory than the application."""
-    manifest = service(memory="16MiB")
+    declaration = service(memory="16MiB")
     test = {"command": ("/subject", "eats-memory"), "memory": 24 * 1024**2}
-    manifest = manifest.model_copy(update={"test": manifest.test.model_copy(update=test)})
+    declaration = declaration.model_copy(update={"test": declaration.test.model_copy(update=test)})
 
-    (failure,) = run_tests(engine, image(), manifest, now, "run-1", SEARCH, ROOM).failed
+    (failure,) = run_tests(engine, image(), declaration, now, "run-1", SEARCH, ROOM).failed
 
     assert "more than its 24 MiB of memory" in failure
 
@@ -147,11 +147,11 @@ def test_tests_have_their_declared_memory(engine: DockerEngine, image: Image, se
 def test_tests_have_at_most_the_memory_of_a_build(engine: DockerEngine, image: Image, service: Declared) -> None:
     """The limit includes the two containers of the probe, because the host serves others too."""
     test = {"command": ("/subject", "eats-memory"), "memory": 4000 * 1024**3}
-    manifest = service()
-    manifest = manifest.model_copy(update={"test": manifest.test.model_copy(update=test)})
+    declaration = service()
+    declaration = declaration.model_copy(update={"test": declaration.test.model_copy(update=test)})
     scarce = Room(LIMITS.model_copy(update={"memory": 192 * 1024**2}), lambda: "")
 
-    (failure,) = run_tests(engine, image(), manifest, now, "run-1", SEARCH, scarce).failed
+    (failure,) = run_tests(engine, image(), declaration, now, "run-1", SEARCH, scarce).failed
 
     assert "more than its 64 MiB of memory" in failure
 

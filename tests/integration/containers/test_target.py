@@ -11,8 +11,8 @@ from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.execution.docker import DockerTarget
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.model.container import APPLICATION, ENVIRONMENT, ROLE, ContainerSpec, make_profile
+from supply_chain.model.declaration import Runtime
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.manifest import Runtime
 from tests.contract.target import Harness, TargetContract
 from tests.integration.containers.images import Declared, Image, now
 

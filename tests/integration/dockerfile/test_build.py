@@ -31,8 +31,8 @@ from supply_chain.development.build import (
 from supply_chain.development.build import test_name as name_of_tests
 from supply_chain.errors import BuildMaterialsDiffer
 from supply_chain.evidence.provenance import make_provenance
+from supply_chain.model.declaration import DECLARATION
 from supply_chain.model.image import BuiltImage, Material, Source
-from supply_chain.model.manifest import MANIFEST
 from tests.support.buildkit import ADDRESS, BuildKit
 
 pytestmark = pytest.mark.real
@@ -142,10 +142,10 @@ def test_build_is_reproducible_and_records_its_materials(buildkit: BuildKit, bui
     base = Material(name="curated/base/a", digest=buildkit.image.partition("@")[2], curated=True)
     assert built.materials == (base, Material(name=ADDRESS, digest=FETCHED, curated=False))
     assert (built.base, built.uncurated, again.digest) == (base, (), built.digest)
-    manifest = MANIFEST.validate_python(
+    declaration = DECLARATION.validate_python(
         {"kind": "base", "name": NAME, "owner": "us", "check": ["/x"]}
-    )  # any manifest works, because the materials come from the image
-    assert make_provenance(built, manifest).materials == ((base.digest, base.name),)
+    )  # any declaration works, because the materials come from the image
+    assert make_provenance(built, declaration).materials == ((base.digest, base.name),)
     listed = subprocess.run(
         ["docker", "images", "--quiet", "--no-trunc", make_local_name(NAME, RUN)],
         capture_output=True,

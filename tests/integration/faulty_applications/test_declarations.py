@@ -17,7 +17,7 @@ import yaml
 
 from cscm_laptop.home import Home
 from supply_chain.adapters.docker.engine import list_images
-from supply_chain.model.manifest import FILE
+from supply_chain.model.declaration import FILE
 from tests.support.command import Ran, cscm
 from tests.support.eyes import Eyes
 

@@ -35,7 +35,7 @@ from tests.support.cluster_images import Import
 from tests.support.cluster_roles import DEPLOYER, bind_role, deployable_namespace
 from tests.support.control_plane import control_plane
 from tests.support.faulty_api import FaultyApi, answer_status, faulty_api
-from tests.support.node import MANIFEST, Place, deployers_target
+from tests.support.node import DECLARATION, Place, deployers_target
 from tests.support.silent_node import SilentNode, silent_node
 from tests.support.waiting import eventually
 from tests.support.world import World
@@ -177,7 +177,9 @@ def test_rollout_fails_naming_node_that_does_not_start_pod(
     """A node that goes away unnoticed; the cluster would move its pods only after minutes."""
     before = place.recorded[-1]
     monkeypatch.setattr("supply_chain.execution.kubernetes.rendering.SCHEDULING", 3)
-    place.manifest = MANIFEST.model_copy(update={"probe": MANIFEST.probe.model_copy(update={"start_timeout": 1})})
+    place.declaration = DECLARATION.model_copy(
+        update={"probe": DECLARATION.probe.model_copy(update={"start_timeout": 1})}
+    )
     node.use(node.name)
 
     with pytest.raises(

@@ -36,7 +36,7 @@ from tests.support.cluster_images import NAME, REGISTRY, Import
 from tests.support.cluster_roles import restricted_namespace
 from tests.support.flux_controllers import flux_controllers
 from tests.support.git_server import GitServer, git_server
-from tests.support.node import MANIFEST, find_running
+from tests.support.node import DECLARATION, find_running
 from tests.support.reader import bind_reader, sign_in_reader
 from tests.support.waiting import eventually
 
@@ -190,7 +190,7 @@ def harness(cluster: ClusterClient, namespace: str, server: GitServer, image: Im
 
     recorded: list[Deployment] = []
     return Place(
-        make_target(cluster, namespace, server, recorded), MANIFEST, image, image("crash"), running, add_foreign,
+        make_target(cluster, namespace, server, recorded), DECLARATION, image, image("crash"), running, add_foreign,
         recorded, cluster=cluster, namespace=namespace, server=server,
     )  # fmt: skip
 

@@ -30,14 +30,14 @@ from supply_chain.execution.kubernetes.isolator import KubernetesIsolator
 from supply_chain.execution.kubernetes.rollout import is_ending, is_ready
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.container import QUARANTINE
+from supply_chain.model.declaration import Runtime, Service
 from supply_chain.model.image import Digest, digest_of
-from supply_chain.model.manifest import Runtime, Service
 from tests.contract.target import Harness
 from tests.support.admission import enforce, install_policies, wait_until
 from tests.support.cluster_images import NAME, REGISTRY, Import, imported_python
 from tests.support.cluster_roles import DEPLOYER, bind_role, make_account, restricted_namespace
 from tests.support.isolation import Isolation
-from tests.support.node import MANIFEST, SECURE, find_digest
+from tests.support.node import DECLARATION, SECURE, find_digest
 from tests.support.present import present
 from tests.support.waiting import eventually
 from tests.support.world import World
@@ -68,7 +68,7 @@ def isolation_in(
     image: Import,
     account: str,
     collector: str = "",
-    manifest: Service = MANIFEST,
+    declaration: Service = DECLARATION,
 ) -> Isolation:
     """Return an environment in a namespace, in which a service account deploys and isolates."""
     settings = CollectorSettings(image=collector.removeprefix(f"{REGISTRY}/")) if collector else None
@@ -88,7 +88,7 @@ def isolation_in(
         return {find_digest(pod) for pod in running_pods(cluster, namespace)}
 
     target = KubernetesTarget(environment, connect, REGISTRY, now, time.sleep)
-    harness = Harness(target, manifest, image, "", running, lambda digest: digest)
+    harness = Harness(target, declaration, image, "", running, lambda digest: digest)
     world = World(now=now() + timedelta(days=1))
     isolator = KubernetesIsolator(environment, connect, now, time.sleep, f"{REGISTRY}/{{}}".format)
     made = Isolation(harness, isolator, world, now)
@@ -195,7 +195,7 @@ def test_processes_and_changed_files_are_collected_under_enforcement(
 ) -> None:
     """By the documented role, in a namespace that admits the application's image and the collector, and no other."""
     digest = image("writes")
-    manifest = MANIFEST.model_copy(update={"runtime": Runtime(writable=("/data",))})
+    declaration = DECLARATION.model_copy(update={"runtime": Runtime(writable=("/data",))})
     with install_policies(cluster) as policies, enforce(cluster, policies) as enforced:
         namespace = enforced.place.namespace
         make_account(cluster, ISOLATOR, namespace)
@@ -206,7 +206,7 @@ def test_processes_and_changed_files_are_collected_under_enforcement(
         )
         enforced.parameters.write(enforced.place.parameters, admitted.with_collector(python), "")
         wait_until(lambda: not enforced.refusal_of(f"{NAME}@{digest}") and enforced.refusal_of(python))
-        isolation = isolation_in(cluster, namespace, image, ISOLATOR, python, manifest)
+        isolation = isolation_in(cluster, namespace, image, ISOLATOR, python, declaration)
         isolation.harness.deploy(digest)
         pods = [pod["metadata"]["name"] for pod in running_pods(cluster, namespace)]
 

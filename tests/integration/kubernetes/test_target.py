@@ -35,8 +35,8 @@ from supply_chain.execution.kubernetes.rollout import read_owner_uid
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.execution.kubernetes.watching import KindWatch, NamespaceWatch
 from supply_chain.execution.nodes import ReservedNodes
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.manifest import Classification
 from tests.contract.target import TargetContract
 from tests.support.cluster_images import NAME, Import
 from tests.support.cluster_roles import DEPLOYER, bind_role, deployable_namespace, restricted_namespace

@@ -27,7 +27,7 @@ from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Refused
 from supply_chain.policy.reading import read_deploy_facts
 from tests.integration.lifecycle.shop import LATER, PLACES, RULES, Shop, held, named, released, verdict
-from tests.support.builders import NOON, manifest
+from tests.support.builders import NOON, declaration
 from tests.support.cloud import Repository
 from tests.support.content import Content
 from tests.support.facts import requirements
@@ -189,7 +189,7 @@ def test_image_deployed_after_the_plan_is_not_removed(shop: Shop, tmp_path: Path
                 "target": "docker", "reverse_proxy": "2", "proxy": "sha256:" + "f" * 64,
                 "address": "127.0.0.1", "port": 8080,
             },
-            "probe": {"port": 8080}, "settings": {}, "profile": make_profile(manifest().runtime),
+            "probe": {"port": 8080}, "settings": {}, "profile": make_profile(declaration().runtime),
             "configuration": "sha256:" + "e" * 64, "changed": True, "started_at": now,
         }
     )  # fmt: skip

@@ -25,7 +25,7 @@ from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.model.tier import TierName
 from tests.integration.lifecycle.shop import LATER, RULES, Shop, held, named, released
-from tests.support.builders import built, manifest
+from tests.support.builders import built, declaration
 
 pytestmark = pytest.mark.real
 
@@ -68,7 +68,7 @@ async def test_superseded_image_is_removed_only_in_apply_mode(shop: Shop, night:
     """In plan mode nothing is removed; in apply mode its referrers are removed too."""
     repository = shop.repository("curated/hello")
     old, new = repository.push("old"), repository.push("new")
-    declared = make_provenance(built(), manifest(environments=("staging",))).predicate()
+    declared = make_provenance(built(), declaration(environments=("staging",))).predicate()
     for each in (old, new):
         shop.store(TierName.DEVELOPMENT).attach(named(repository, each), PROVENANCE, declared, datetime.now(UTC))
         released(shop, repository, each)

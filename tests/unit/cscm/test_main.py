@@ -20,8 +20,8 @@ from cscm.main import MODULES, main
 from cscm.session import STEPS, use_prefect
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.execution.observation import Deviation, Observation
+from supply_chain.model.declaration import make_json_schema
 from supply_chain.model.image import ImageRef, ReleasedImage, Source
-from supply_chain.model.manifest import make_json_schema
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
 

@@ -13,8 +13,8 @@ from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.model.container import make_profile
+from supply_chain.model.declaration import Probe, Runtime
 from supply_chain.model.image import Candidate, ImageRef, ReleasedImage
-from supply_chain.model.manifest import Probe, Runtime
 from supply_chain.promotion.planned_promotion import make_empty_promotion
 from tests.support.builders import NOON, source
 

@@ -29,7 +29,7 @@ from supply_chain.errors import (
 from supply_chain.evidence.checks import Check
 from supply_chain.model.container import Machine
 from supply_chain.vulnerability.scanner import Sbom
-from tests.support.builders import base, manifest
+from tests.support.builders import base, declaration
 from tests.support.command import ROOT
 from tests.support.memory_engine import MemoryEngine
 from tests.support.people import Office
@@ -160,7 +160,7 @@ def test_local_image_is_run_by_function_of_its_kind(home, installed, engine, mon
         monkeypatch.setattr(preflight, name, lambda _, image, *more, name=name: (name, image, more[-1].limits.memory))
     image: Any = make_preflight_ports(home, Profile(), "hello:dev").image
 
-    assert image.run(manifest()) == ("probe", "hello:dev", 2**31)
+    assert image.run(declaration()) == ("probe", "hello:dev", 2**31)
     assert image.run(base()) == ("check_command", "hello:dev", 2**31)
     assert image.policy.digest == RELEASE.digest and image.name == "hello:dev"
 
@@ -169,7 +169,7 @@ def test_local_image_is_scanned_up_to_its_declared_size(home, installed, engine,
     """A larger one is refused by its build."""
     monkeypatch.setattr(preflight, "SLACK", 0)
     monkeypatch.setattr(SourceSyft, "make_archive_sbom", lambda _, archive: Sbom(archive.read_bytes(), 0, ""))
-    small, large = (manifest(build={"max_size": each}) for each in ("2MiB", "1MiB"))
+    small, large = (declaration(build={"max_size": each}) for each in ("2MiB", "1MiB"))
     engine.add("hello:dev", archive=bytes(2**20 + 1))
     image = make_preflight_ports(home, Profile(), "hello:dev").image
     assert image is not None

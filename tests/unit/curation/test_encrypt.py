@@ -17,8 +17,8 @@ from supply_chain.errors import AccessDenied, EvidenceInvalid, KeyUnusable, Regi
 from supply_chain.evidence.encryption import EncryptionRecord, list_encryption_records
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.model.declaration import Base, Classification
 from supply_chain.model.image import Digest, EncryptedImage, ImageRef, Source, StoredImage
-from supply_chain.model.manifest import Base, Classification
 from supply_chain.model.tier import TierName
 from tests.support.memory_ecr import MemoryEcr
 from tests.support.memory_kms import ACCOUNT, MemoryKms

@@ -62,7 +62,7 @@ def test_sign_verifies_signature_with_public_key(signed, world, make):
 
 def test_signed_base_has_no_environments(signed, make):
     """A base is not deployed."""
-    assert signed(Signer(), manifest=make.base()).environments == ()
+    assert signed(Signer(), declaration=make.base()).environments == ()
 
 
 def test_release_verdict_is_attached_to_image(signed, world):

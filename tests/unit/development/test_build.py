@@ -16,9 +16,9 @@ from supply_chain.errors import BaseMissing, BuildFailed, BuildMaterialsDiffer, 
 from supply_chain.evidence.checks import Check, list_required_engine_checks
 from supply_chain.evidence.provenance import make_provenance
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT
+from supply_chain.model.declaration import DECLARATION
+from supply_chain.model.declaration import FILE as DECLARATION_FILE
 from supply_chain.model.image import ImageRef, Material
-from supply_chain.model.manifest import FILE as DECLARATION
-from supply_chain.model.manifest import MANIFEST
 from supply_chain.model.tier import TierName
 
 DIGEST = "sha256:" + "a" * 64
@@ -118,10 +118,10 @@ def project(tmp_path, make, world, monkeypatch):
 
     def run(
         dockerfile=DOCKERFILE,
-        manifest=None,
+        declaration=None,
         fail=None,
         force=False,
-        declaration=None,
+        declaration_text=None,
         versions=None,
         tools=TOOLS,
         more=(),
@@ -134,14 +134,14 @@ def project(tmp_path, make, world, monkeypatch):
         if fail:
             monkeypatch.setattr(world, "build", fail)
         place = tmp_path / str(next(numbers))
-        declared = manifest or make.manifest()
+        declared = declaration or make.declaration()
         snapshot = make.snapshot(
             place,
-            manifest=declared,
+            declaration=declared,
             source=make.source(**source),
             files={
                 declared.build.dockerfile: dockerfile,
-                **({} if declaration is None else {DECLARATION: declaration}),
+                **({} if declaration_text is None else {DECLARATION_FILE: declaration_text}),
             },
         )
         ports = BuildPorts(
@@ -208,7 +208,7 @@ def test_only_image_that_is_offered_is_checked_during_build(project):
 
 def test_service_build_includes_tests_stage(project, make):
     """The tests run in a stage of the same build, from the same inputs."""
-    _, world = project(manifest=make.manifest(test={"command": ["x"], "stage": "checks"}))
+    _, world = project(declaration=make.declaration(test={"command": ["x"], "stage": "checks"}))
 
     image, tests = world.orders
     assert (image.target, image.name) == (None, "cscm.local/hello:run1")
@@ -221,15 +221,15 @@ def test_service_build_includes_tests_stage(project, make):
 
 def test_base_build_has_no_tests_stage(project, make):
     """A base is checked by a command instead."""
-    _, world = project(manifest=make.base())
+    _, world = project(declaration=make.base())
 
     assert [order.target for order in world.orders] == [None]
 
 
 def test_build_order_uses_declared_context_platform_and_epoch(project, make, tmp_path):
     """The build directory is the context, and SOURCE_DATE_EPOCH is the time of the commit."""
-    manifest = make.manifest(build={"timeout": 60, "platform": "linux/arm64"})
-    _, world = project(manifest=manifest, committed=77)
+    declaration = make.declaration(build={"timeout": 60, "platform": "linux/arm64"})
+    _, world = project(declaration=declaration, committed=77)
 
     order = world.orders[0]
     assert order.context == tmp_path / "1" / "built"
@@ -261,18 +261,18 @@ def test_build_failure_raises_error_of_builder(project):
 def test_dockerfile_with_invalid_encoding_is_refused_by_path(project, make):
     """The error names the declared path; the test writes invalid UTF-8 by a surrogate."""
     with pytest.raises(DeclarationInvalid, match="other"):
-        project(dockerfile="FROM \udcff", manifest=make.manifest(build={"dockerfile": "other"}))
+        project(dockerfile="FROM \udcff", declaration=make.declaration(build={"dockerfile": "other"}))
 
 
 def test_provenance_follows_slsa_and_contains_declaration(project, make):
     """With SLSA v1 provenance, every tier can work from the digest alone."""
     built, _ = project("FROM docker.io/python:3\n", dirty=True)
 
-    predicate = make_provenance(built, make.manifest()).predicate()
+    predicate = make_provenance(built, make.declaration()).predicate()
 
     definition, details = predicate["buildDefinition"], predicate["runDetails"]
     assert definition["buildType"] == "urn:cscm:build:buildkit:v1"
-    assert MANIFEST.validate_python(definition["externalParameters"]["declaration"]) == make.manifest()
+    assert DECLARATION.validate_python(definition["externalParameters"]["declaration"]) == make.declaration()
     assert definition["internalParameters"]["uncurated"] == ["library/python:3"]
     inputs = {each["name"]: each for each in definition["resolvedDependencies"]}
     assert inputs["source"]["digest"] == {"gitCommit": built.source.revision}
@@ -306,14 +306,14 @@ def test_build_fails_if_buildkit_used_undeclared_material(project):
 def test_build_fetches_declared_urls_and_records_them(project, make):
     """Each URL is fetched once for both builds and verified by its checksum."""
     text = f"{DOCKERFILE}ADD --checksum={FILE} {URL} /a\n"
-    manifest = make.manifest(build={"fetch": {"urls": {URL: FILE}}})
+    declaration = make.declaration(build={"fetch": {"urls": {URL: FILE}}})
 
-    built, world = project(text, manifest=manifest)
+    built, world = project(text, declaration=declaration)
 
     assert world.fetched == [(URL, FILE)] and world.contents == {URL: ["a"]}
     assert built.materials[-1] == Material(name=URL, digest=FILE, curated=False)
     assert built.uncurated == ()
-    statement = make_provenance(built, manifest)
+    statement = make_provenance(built, declaration)
     assert (FILE, URL) not in statement.materials and (BASE, "curated/base/python") in statement.materials
     assert statement.build_definition.resolved_dependencies[-1].uri == URL
 
@@ -322,12 +322,12 @@ def test_fetched_files_share_timeout_and_size_allowance(project, make):
     """Two files that each take more than half of the allowance exceed it."""
     urls = {URL: FILE, f"{URL}.2": FILE}
     text = DOCKERFILE + "".join(f"ADD --checksum={FILE} {url} /a\n" for url in urls)
-    manifest = make.manifest(build={"fetch": {"urls": urls}})
+    declaration = make.declaration(build={"fetch": {"urls": urls}})
 
-    _, world = project(text, manifest=manifest)
+    _, world = project(text, declaration=declaration)
 
     assert sorted(within for _, within in world.granted) == [False, True]
-    assert all(seconds < manifest.build.timeout for seconds, _ in world.granted)
+    assert all(seconds < declaration.build.timeout for seconds, _ in world.granted)
 
 
 def test_build_refuses_undeclared_url_before_fetching(project):
@@ -340,14 +340,14 @@ def test_build_refuses_undeclared_url_before_fetching(project):
 def offer(world, make):
     """Return a function that attaches the evidence of a build by development: provenance and check results."""
 
-    def attach(built, manifest=None, digest=OFFERED, signer=TierName.DEVELOPMENT, **results):
-        manifest = manifest or make.manifest()
+    def attach(built, declaration=None, digest=OFFERED, signer=TierName.DEVELOPMENT, **results):
+        declaration = declaration or make.declaration()
         ref, store = ImageRef(repository="dev/hello", digest=digest), world.store(signer)
-        for check in list_required_engine_checks(manifest.kind):
+        for check in list_required_engine_checks(declaration.kind):
             if results.get(check, "passed"):
                 result = make.check(check, tools=TOOLS, **{results.get(check, "passed"): ("it",)})
                 store.attach(ref, TEST_RESULT, result.predicate(), make.noon)
-        return store.attach(ref, PROVENANCE, make_provenance(built, manifest).predicate(), make.noon)
+        return store.attach(ref, PROVENANCE, make_provenance(built, declaration).predicate(), make.noon)
 
     return attach
 
@@ -383,16 +383,16 @@ def test_fresh_build_ignores_proven_build(project, offer):
         {"path": "elsewhere"},
         {"dirty": True},
         {"snapshot": "sha256:" + "7" * 64},
-        {"manifest": {"owner": "another team"}},
-        {"manifest": {"build": {"platform": "linux/arm64"}}},
+        {"declaration": {"owner": "another team"}},
+        {"declaration": {"build": {"platform": "linux/arm64"}}},
     ],
     ids=str,
 )
 def test_build_with_changed_input_is_made(project, offer, make, change):
     """Each input alone decides."""
     offer(project()[0])
-    if "manifest" in change:
-        change = {"manifest": make.manifest(**change["manifest"])}
+    if "declaration" in change:
+        change = {"declaration": make.declaration(**change["declaration"])}
 
     again, world = project(**change)
 
@@ -403,7 +403,7 @@ def test_build_with_changed_declaration_text_is_made(project, offer):
     """A change of the text alone counts as well."""
     offer(project()[0])
 
-    assert project(declaration="another text")[0].proven is None
+    assert project(declaration_text="another text")[0].proven is None
 
 
 def test_build_with_changed_base_digest_is_made(project, offer, monkeypatch):
@@ -443,10 +443,10 @@ def test_build_is_made_if_tools_of_its_checks_changed(project, offer):
 @pytest.mark.parametrize("rootfs", [None, {"packages": ["base-files"]}], ids=["from another base", "from packages"])
 def test_base_from_distribution_packages_is_always_built(project, offer, make, rootfs):
     """The distribution may have newer packages, which the declaration does not name."""
-    manifest = make.base(name="hello", rootfs=rootfs)
-    offer(project(manifest=manifest)[0], manifest)
+    declaration = make.base(name="hello", rootfs=rootfs)
+    offer(project(declaration=declaration)[0], declaration)
 
-    assert (project(manifest=manifest)[0].proven is None) is (rootfs is not None)
+    assert (project(declaration=declaration)[0].proven is None) is (rootfs is not None)
 
 
 def test_cache_key_is_per_application_and_shared_with_tests(project):

@@ -7,7 +7,7 @@ from supply_chain.development.review import apply_reviews
 from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, PrivilegedFile
-from supply_chain.model.manifest import ReviewedFindings
+from supply_chain.model.declaration import ReviewedFindings
 
 MIB = 1024**2
 UNCOMPARED = "The versions of {} in it are compared with nothing: an operator can name {} in the workbench block"
@@ -33,8 +33,8 @@ def checked(make):
     def run(contents=..., declared=None, **changes):
         good = {"digest": make.digest, "platform": "linux/amd64", "size": 10 * MIB, "programs": 2}
         found = Contents(**{**good, "foreign": {}, **changes}) if contents is ... else contents
-        manifest = make.manifest(build={"max_size": 10 * MIB, **(declared or {})})
-        return check_content(lambda: found, make.digest, manifest, {"engine": "1"}, lambda: make.noon, search, scan)
+        declaration = make.declaration(build={"max_size": 10 * MIB, **(declared or {})})
+        return check_content(lambda: found, make.digest, declaration, {"engine": "1"}, lambda: make.noon, search, scan)
 
     return run
 
@@ -206,9 +206,9 @@ def test_content_check_warns_of_unjudged_files_unless_accepted(checked, make):
     assert result.outcome is Outcome.WARNED
     assert [each.partition(":")[0] for each in result.warned] == ["/etc/debian_version", "/opt/x", "/srv/a"]
     assert result.details["examination"] == FOUND.model_dump(mode="json")
-    manifest = make.manifest(limits={"unjudged": accepted})
+    declaration = make.declaration(limits={"unjudged": accepted})
     contents = Contents(make.digest, "linux/amd64", 1, 1, {}, examination=FOUND)
-    assert check_content(lambda: contents, make.digest, manifest, {}, lambda: make.noon).warned == ()
+    assert check_content(lambda: contents, make.digest, declaration, {}, lambda: make.noon).warned == ()
 
 
 def test_content_check_fails_for_dangerous_code_outside_source_check(checked):

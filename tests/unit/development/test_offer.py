@@ -43,7 +43,7 @@ def tested(make):
 
 def offered(world, make, tested, pusher):
     world.registry.create_on_push = False
-    return offer(tested, make.manifest(), pusher, world.ecr, world.store(TierName.DEVELOPMENT), lambda: make.noon)
+    return offer(tested, make.declaration(), pusher, world.ecr, world.store(TierName.DEVELOPMENT), lambda: make.noon)
 
 
 def test_offer_pushes_image_and_attaches_all_evidence(world, make, tested):

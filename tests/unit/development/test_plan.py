@@ -5,8 +5,8 @@ import pytest
 from supply_chain.development.dockerfile import IMAGE, Reading
 from supply_chain.development.plan import ROUNDS, plan_build
 from supply_chain.errors import DockerfileRefused
+from supply_chain.model.declaration import DECLARATION
 from supply_chain.model.image import Material, Source
-from supply_chain.model.manifest import MANIFEST
 
 SUM = "sha256:" + "a" * 64
 SOURCE = Source(path=".", repository="r", revision="0" * 40, dirty=False, committed=77)
@@ -58,8 +58,8 @@ class Added(World):
 
 def plan(world, kind="base", content=b"FROM a:1\n", **build):
     own = {"check": ["x"]} if kind == "base" else {"test": {"command": ["x"]}, "probe": {"port": 8080}}
-    manifest = MANIFEST.validate_python({"kind": kind, "name": "hello", "owner": "us", "build": build, **own})
-    return plan_build(content, manifest, SOURCE, "ns", world, world)
+    declaration = DECLARATION.validate_python({"kind": kind, "name": "hello", "owner": "us", "build": build, **own})
+    return plan_build(content, declaration, SOURCE, "ns", world, world)
 
 
 def test_plan_reads_until_triggers_name_no_further_image():

@@ -23,8 +23,8 @@ from supply_chain.errors import (
     ToolFailed,
 )
 from supply_chain.evidence.checks import Check
+from supply_chain.model.declaration import FILE
 from supply_chain.model.image import Material
-from supply_chain.model.manifest import FILE
 from supply_chain.model.tier import Gate
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import RuleOutcome
@@ -36,7 +36,7 @@ from supply_chain.policy.vex import Vex, read_vex_documents
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from supply_chain.policy.waivers import Waivers, read_waivers
 from supply_chain.vulnerability.scanner import Sbom
-from tests.support.builders import NOON, base, check, finding, manifest, report, source
+from tests.support.builders import NOON, base, check, declaration, finding, report, source
 from tests.support.memory_generator import NOTHING, MemoryGenerator
 from tests.support.memory_scanner import MemoryScanner
 from tests.support.people import Office
@@ -79,7 +79,7 @@ def run(make, tmp_path, directory):
     def preflight_of(*checks, files=None, declared=None, findings=(), packages=(), at=NOON, taken=None, **ports):
         made = [check(each) for each in (Check.SECRETS, Check.SOURCE, Check.DOCKERFILE)]
         results = {each.check: each for each in (*made, *checks)}
-        snapshot = make.snapshot(tmp_path, files=files or {}, manifest=declared or manifest(), **(taken or {}))
+        snapshot = make.snapshot(tmp_path, files=files or {}, declaration=declared or declaration(), **(taken or {}))
         artifacts = json.dumps({"artifacts": list(packages)}).encode()
         sbom = Sbom(artifacts, len(packages), NOTHING.tool)
         given = PreflightPorts(
@@ -157,8 +157,8 @@ def test_file_whose_name_ends_with_another_name_has_its_own_place(run):
 
 def test_findings_in_context_have_paths_relative_to_application(run, make, tmp_path):
     """Checks name a file as the context does; the declaration and the Dockerfile lie outside of it."""
-    declared = manifest(build={"context": "./src/app/", "dockerfile": "docker/Dockerfile"})
-    taken = make.snapshot(tmp_path, manifest=declared, files={"docker/Dockerfile": "FROM scratch\n"})
+    declared = declaration(build={"context": "./src/app/", "dockerfile": "docker/Dockerfile"})
+    taken = make.snapshot(tmp_path, declaration=declared, files={"docker/Dockerfile": "FROM scratch\n"})
     entry = taken.entries[FILE]
     found = run(
         check(Check.SECRETS, failed=("a.py:3: Key", "../../docker/Dockerfile:1: Key", f"../../{FILE}:7: Key")),
@@ -437,7 +437,7 @@ class Registry:
 def test_preflight_and_plan_agree_about_images(run, make, declared):
     """The uncurated bases that a rule notes are those that a build records; what one refuses, the other does."""
     names = ImageNames("registry.test", {"curated/base/node": f"docker.io/library/node@{SUM}"}, REGISTRIES)
-    application = manifest(build={"fetch": {"images": list(declared)}})
+    application = declaration(build={"fetch": {"images": list(declared)}})
     reader = Reader(BASE, UPSTREAM, "docker.io/curated/base/node:latest", "registry.test/curated/base/node:latest")
 
     found = run(declared=application, reader=reader, names=names)
@@ -572,7 +572,7 @@ def test_image_is_judged_by_its_probe_and_its_scan(run):
     """The rules of the intake gate about the probe, and those of the release gate about the scan."""
     failed = check(Check.PROBE, failed=("it does not answer",))
     image, ran = image_ports(failed, "zlib")
-    declared = manifest(limits={"high": 0})
+    declared = declaration(limits={"high": 0})
     alone, found = run(declared=declared), run(declared=declared, image=image, scanner=ImageScanner(report()))
 
     assert (alone.image, found.image) == (None, "hello:dev") and ran == [declared]
@@ -597,7 +597,7 @@ def test_image_is_judged_by_the_policies_of_its_kind_of_source(run, name, refuse
     policies = [policy(Gate.RELEASE), policy(Gate.RELEASE, own, select={"sources": ["upstream"]})]
     both = replace(RELEASE, policies=tuple(each for of in policies for each in of.policies))
     image, _ = image_ports(check(Check.PROBE), policies=both)
-    found = run(declared=manifest(build={"fetch": {"images": [PINNED]}}), reader=Reader(name), image=image)
+    found = run(declared=declaration(build={"fetch": {"images": [PINNED]}}), reader=Reader(name), image=image)
 
     assert ("own.scan" in [each[0] for each in errors(found)]) is refuses
 

@@ -26,14 +26,14 @@ from supply_chain.model.container import (
     Process,
     make_profile,
 )
-from supply_chain.model.manifest import Probe, Runtime, Service, Test
+from supply_chain.model.declaration import Probe, Runtime, Service, Test
 from supply_chain.readiness import Answer
 from tests.support import memory_engine as memory
 from tests.support.memory_engine import MemoryEngine, Program
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
-MANIFEST = Service(
+DECLARATION = Service(
     kind="service",
     name="hello",
     owner="tests",
@@ -59,7 +59,7 @@ def run(**changes) -> Run:
         created_at=NOON,
         started_at=NOON,
         finished_at=NOON,
-        profile=make_profile(MANIFEST.runtime),
+        profile=make_profile(DECLARATION.runtime),
         environment={},
         command=("/app",),
         networks={},
@@ -84,7 +84,7 @@ def test_probe_fails_exit_code_other_than_0_or_143(code, failed):
     """Only 0 and 143 mean that the program ended on SIGTERM as intended."""
     found = Findings()
 
-    probe_findings._judge_stop(found, run(exit_code=code), MANIFEST)
+    probe_findings._judge_stop(found, run(exit_code=code), DECLARATION)
 
     assert bool(found.failed) is failed
     assert found.details["exit_code"] == code
@@ -94,7 +94,7 @@ def test_probe_reports_no_exit_code_if_program_does_not_stop():
     """A program that is still running has no exit status."""
     found = Findings()
 
-    probe_findings._judge_stop(found, run(status="running"), MANIFEST)
+    probe_findings._judge_stop(found, run(status="running"), DECLARATION)
 
     assert found.failed == ["It did not stop within 5 s of SIGTERM."]
     assert found.details["exit_code"] is None
@@ -105,7 +105,7 @@ def test_probe_ignores_undeclared_port_on_loopback():
     found = Findings()
     more = (*run().listeners, Listener(address="127.0.0.1", port=9999), Listener(address="::1", port=9998))
 
-    probe_findings._judge_ports(found, run(listeners=more), MANIFEST)
+    probe_findings._judge_ports(found, run(listeners=more), DECLARATION)
 
     assert found.failed == []
 
@@ -114,7 +114,7 @@ def test_probe_reports_how_long_it_observed_ports():
     """Nobody knows what a service opens later."""
     found = Findings()
 
-    probe_findings._judge_ports(found, run(observed=3.04), MANIFEST)
+    probe_findings._judge_ports(found, run(observed=3.04), DECLARATION)
 
     assert found.passed == ["listens on port 8080 and no other in its first 3.0 s"]
     assert found.details["listening_observed_seconds"] == 3.04
@@ -129,7 +129,7 @@ def test_probe_fails_if_undeclared_udp_port_is_open(port):
     """Everybody who reaches the container can send to it."""
     found = Findings()
 
-    probe_findings._judge_ports(found, run(listeners=(*run().listeners, udp(port))), MANIFEST)
+    probe_findings._judge_ports(found, run(listeners=(*run().listeners, udp(port))), DECLARATION)
 
     assert found.failed == [f"It listens on undeclared ports: {port}/udp. Declare them in runtime.ports."]
     assert found.details["listening"] == ["0.0.0.0 8080", f"0.0.0.0 {port}/udp"]
@@ -140,7 +140,7 @@ def test_probe_warns_of_udp_socket_with_port_of_client(port):
     """A client that sends has such a socket; the check does not say that no other port is open."""
     found = Findings()
 
-    probe_findings._judge_ports(found, run(listeners=(*run().listeners, udp(port), udp(port, "::"))), MANIFEST)
+    probe_findings._judge_ports(found, run(listeners=(*run().listeners, udp(port), udp(port, "::"))), DECLARATION)
 
     assert (found.passed, found.failed) == (["listens on port 8080"], [])
     assert found.warned == [
@@ -152,7 +152,9 @@ def test_probe_fails_for_tcp_listener_with_port_of_client():
     """A client's TCP socket does not listen."""
     found = Findings()
 
-    probe_findings._judge_ports(found, run(listeners=(*run().listeners, Listener(address="::", port=40000))), MANIFEST)
+    probe_findings._judge_ports(
+        found, run(listeners=(*run().listeners, Listener(address="::", port=40000))), DECLARATION
+    )
 
     assert found.failed == ["It listens on undeclared ports: 40000. Declare them in runtime.ports."]
 
@@ -163,7 +165,7 @@ def test_probe_names_protocol_of_undeclared_port(protocol):
     found = Findings()
 
     listener = Listener(address="0.0.0.0", port=9998, protocol=protocol)
-    probe_findings._judge_ports(found, run(listeners=(*run().listeners, listener)), MANIFEST)
+    probe_findings._judge_ports(found, run(listeners=(*run().listeners, listener)), DECLARATION)
 
     assert found.failed == [f"It listens on undeclared ports: 9998/{protocol}. Declare them in runtime.ports."]
     assert found.details["listening"] == ["0.0.0.0 8080", f"0.0.0.0 9998/{protocol}"]
@@ -174,7 +176,7 @@ def test_probe_accepts_udp_on_declared_port_and_loopback(listener):
     """A port is declared for both protocols."""
     found = Findings()
 
-    probe_findings._judge_ports(found, run(listeners=(*run().listeners, listener)), MANIFEST)
+    probe_findings._judge_ports(found, run(listeners=(*run().listeners, listener)), DECLARATION)
 
     assert (found.failed, found.warned) == ([], [])
 
@@ -184,7 +186,7 @@ def test_probe_fails_if_any_process_runs_as_other_user():
     found = Findings()
     more = (*run().processes, Process(pid=8, parent=7, uid=0, command="helper"))
 
-    probe_findings._judge_processes(found, run(processes=more), MANIFEST)
+    probe_findings._judge_processes(found, run(processes=more), DECLARATION)
 
     assert found.failed == ["It runs processes as uid 0; 10001 is declared."]
 
@@ -193,7 +195,7 @@ def test_probe_fails_if_no_process_was_observed():
     """Missing observations are not a pass."""
     found = Findings()
 
-    probe_findings._judge_processes(found, run(processes=()), MANIFEST)
+    probe_findings._judge_processes(found, run(processes=()), DECLARATION)
 
     assert found.failed
 
@@ -209,7 +211,7 @@ def test_probe_ignores_files_that_the_engine_changes():
         Change(kind="added", path="/srv/log"),
     )
 
-    probe_findings._judge_writes(found, run(changes=engines), run(changes=own), image, MANIFEST)
+    probe_findings._judge_writes(found, run(changes=engines), run(changes=own), image, DECLARATION)
 
     assert found.failed == ["It writes to undeclared paths: /srv/log. Declare them in runtime.writable."]
     assert found.details["writes_outside"] == ["/srv", "/srv/log"]
@@ -260,8 +262,8 @@ def test_probe_fails_secret_in_output_without_repeating_it(strict, loose):
     """The evidence names only the kind of the secret."""
     found, first = Findings(), run(**strict)
     kinds = probing._find_secrets(Sees(), first, run(**loose))
-    probe_findings._judge_start(found, first, run(**loose), MANIFEST, secret=bool(kinds))
-    probe_findings._judge_processes(found, first, MANIFEST)
+    probe_findings._judge_start(found, first, run(**loose), DECLARATION, secret=bool(kinds))
+    probe_findings._judge_processes(found, first, DECLARATION)
 
     probe_findings._judge_secrets(found, kinds, complete=True)
 
@@ -285,7 +287,7 @@ def test_probe_says_which_part_of_output_was_searched(logs, where, start):
     starts = {"strict": run(), "loose": run()} | {start: run(logs=logs)}
 
     local = LocalImage(digest=DIGEST, environment={}, command=(), volumes=(), labels={})
-    found = judge_service(**starts, local=local, manifest=MANIFEST, secrets=())
+    found = judge_service(**starts, local=local, declaration=DECLARATION, secrets=())
 
     assert f"prints nothing that looks like a secret{where}" in found.passed
 
@@ -293,14 +295,14 @@ def test_probe_says_which_part_of_output_was_searched(logs, where, start):
 def test_probe_shows_last_output_without_secrets():
     """The output helps to find the cause of a failure."""
     found = Findings()
-    probe_findings._judge_start(found, run(), run(), MANIFEST, secret=False)
+    probe_findings._judge_start(found, run(), run(), DECLARATION, secret=False)
 
     probe_findings._judge_secrets(found, probing._find_secrets(Sees(), run(), run()), complete=True)
 
     assert found.failed == [] and found.details["last_output"] == ["listening"]
 
 
-LATE = f"It was not ready within {MANIFEST.probe.start_timeout} s: "
+LATE = f"It was not ready within {DECLARATION.probe.start_timeout} s: "
 SILENT = Answer(False, 2.0, "no answer from port 8080: refused")
 
 
@@ -339,7 +341,7 @@ def test_probe_explains_why_service_was_not_ready(changes, reason):
     for secret, expected in ((False, reason), (True, reason.replace(" Its last output: listening", ""))):
         found = Findings()
 
-        probe_findings._judge_start(found, run(**changes), run(), MANIFEST, secret=secret)
+        probe_findings._judge_start(found, run(**changes), run(), DECLARATION, secret=secret)
 
         assert found.failed[0] == expected
 
@@ -352,7 +354,7 @@ def ends(logs, status=0):
 
 
 def of_tests(out, status=0):
-    return probing.run_tests(ends(Logs(out, ""), status), "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM)
+    return probing.run_tests(ends(Logs(out, ""), status), "image", DECLARATION, lambda: NOON, "run", Sees(), ROOM)
 
 
 def test_tests_warn_if_none_ran_despite_exit_status_0():
@@ -380,7 +382,7 @@ def test_late_test_output_of_engine_is_read():
     engine, waits = Busy(), list[float]()
     engine.add("image", program=Program(status=0, logs=Logs("Ran 2 tests in 0.1s\n\nOK", "")))
 
-    result = probing.run_tests(engine, "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM, wait=waits.append)
+    result = probing.run_tests(engine, "image", DECLARATION, lambda: NOON, "run", Sees(), ROOM, wait=waits.append)
 
     assert result.outcome is Outcome.PASSED
     assert waits.count(0.2) == 3
@@ -407,7 +409,7 @@ def test_tests_whose_output_the_engine_lost_run_again(lost, runs, outcome):
     engine = Forgetful(lost=lost)
     engine.add("image", program=Program(status=0, logs=Logs("Ran 2 tests in 0.1s\n\nOK", "")))
 
-    result = probing.run_tests(engine, "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM, wait=lambda _: None)
+    result = probing.run_tests(engine, "image", DECLARATION, lambda: NOON, "run", Sees(), ROOM, wait=lambda _: None)
 
     assert (len(engine.created), result.outcome, result.empty) == (runs, outcome, outcome is Outcome.WARNED)
     assert engine.held == {}
@@ -432,7 +434,7 @@ def test_test_container_is_always_removed(program):
     engine = MemoryEngine()
     engine.add("image", program=program)
 
-    result = probing.run_tests(engine, "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM)
+    result = probing.run_tests(engine, "image", DECLARATION, lambda: NOON, "run", Sees(), ROOM)
 
     assert engine.held == {}
     assert bool(result.failed) == bool(program.error)
@@ -483,7 +485,7 @@ class Specs(MemoryEngine):
         return super().create(spec)
 
 
-GREEDY = MANIFEST.model_copy(
+GREEDY = DECLARATION.model_copy(
     update={
         "test": Test(command=("python3", "-m", "unittest"), memory="4000GiB", timeout=5),
         "runtime": Runtime(memory="4000GiB"),
@@ -492,7 +494,7 @@ GREEDY = MANIFEST.model_copy(
 )
 
 
-@pytest.mark.parametrize("asked", [GREEDY, MANIFEST], ids=["more", "less"])
+@pytest.mark.parametrize("asked", [GREEDY, DECLARATION], ids=["more", "less"])
 def test_check_containers_are_limited_to_build_limits(asked, make):
     """The memory limit also covers tmpfs mounts; a declaration that asks for less gets less."""
     engine, base = Specs(), make.base().model_copy(update={"runtime": asked.runtime})
@@ -570,7 +572,7 @@ def test_probe_looks_again_before_it_stops_the_service(ends, others, monkeypatch
     engine = Opening(ends=ends)
     engine.add("image", program=Program(listeners=run().listeners, processes=run().processes))
 
-    result = probing.probe(engine, "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM, wait=engine.wait)
+    result = probing.probe(engine, "image", DECLARATION, lambda: NOON, "run", Sees(), ROOM, wait=engine.wait)
 
     assert result.details["listening"] == ["0.0.0.0 8080", *others]
     undeclared = "It listens on undeclared ports: 7777, 9999/udp. Declare them in runtime.ports."
@@ -591,13 +593,13 @@ def test_probe_warns_differently_of_silence_and_standard_error():
 
 def declared(command=("echo", "12 passed"), report=None):
     test = Test(command=command, report=report)
-    return MANIFEST.model_copy(update={"test": test})
+    return DECLARATION.model_copy(update={"test": test})
 
 
-def result_of(manifest, out="12 passed", files=None, brought=None):
+def result_of(declaration, out="12 passed", files=None, brought=None):
     engine = MemoryEngine()
     engine.add("image", program=Program(status=0, logs=Logs(out, ""), files=files or {}, brought=brought or {}))
-    return probing.run_tests(engine, "image", manifest, lambda: NOON, "run", Sees(), ROOM)
+    return probing.run_tests(engine, "image", declaration, lambda: NOON, "run", Sees(), ROOM)
 
 
 def test_tests_warn_if_no_runner_shows_tests():

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from supply_chain.development.review import apply_reviews
 from supply_chain.evidence.checks import Check, CheckResult, Outcome
+from supply_chain.model.declaration import ReviewedFindings
 from supply_chain.model.image import Interval
-from supply_chain.model.manifest import ReviewedFindings
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, Identity, matches
-from supply_chain.model.manifest import Unjudged
+from supply_chain.model.declaration import Unjudged
 
 ZIP, OTHER = (Archive(path=f"/srv/{name}.zip", format="zip", sha256=name * 64) for name in "ab")
 DPKG = Database(path="/opt/x/var/lib/dpkg", manager="dpkg")

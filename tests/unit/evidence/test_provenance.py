@@ -32,20 +32,22 @@ def signed(predicate, kind=PROVENANCE):
 def test_provenance_is_read_back_unchanged(make):
     """Null values of the declaration and a base remain too."""
     built = make.built(materials=(CURATED, OTHER), uncurated=(OTHER.name,), base=CURATED)
-    manifest = make.manifest(limits={"medium": None, "critical": 3})
-    statement = make_provenance(built, manifest)
+    declaration = make.declaration(limits={"medium": None, "critical": 3})
+    statement = make_provenance(built, declaration)
 
     read = Provenance.model_validate(statement.predicate())
 
     assert read == statement
-    assert (read.manifest, read.source, read.uncurated) == (manifest, built.source, (OTHER.name,))
+    assert (read.declaration, read.source, read.uncurated) == (declaration, built.source, (OTHER.name,))
     assert read.materials == ((CURATED.digest, CURATED.name), (OTHER.digest, OTHER.name))
     assert statement.predicate()["buildDefinition"]["internalParameters"]["base"] == CURATED.name
 
 
 def test_dependency_without_uri_has_no_uri_field(make):
     """SLSA resource descriptors leave out empty fields."""
-    dependencies = make_provenance(make.built(), make.manifest()).predicate()["buildDefinition"]["resolvedDependencies"]
+    dependencies = make_provenance(make.built(), make.declaration()).predicate()["buildDefinition"][
+        "resolvedDependencies"
+    ]
 
     assert [sorted(each) for each in dependencies] == [
         ["annotations", "digest", "name", "uri"],
@@ -58,7 +60,7 @@ def test_fetched_file_has_uri_and_is_no_image_material(make):
     """The gates do not look for a base image of a fetched file."""
     url = "https://files.example/tool.tar.gz"
     fetched = Material(name=url, digest="sha256:" + "3" * 64, curated=False)
-    statement = make_provenance(make.built(materials=(CURATED, fetched)), make.manifest())
+    statement = make_provenance(make.built(materials=(CURATED, fetched)), make.declaration())
 
     assert statement.materials == ((CURATED.digest, CURATED.name),)
     *_, image, file = statement.predicate()["buildDefinition"]["resolvedDependencies"]
@@ -71,9 +73,9 @@ def test_hosted_builder_has_its_own_id(make, hosted, builder):
     """The build level depends on it, and one builder does not reuse the build of the other."""
     built = make.built(hosted=hosted)
 
-    assert make_provenance(built, make.manifest()).run_details.builder.id == builder
-    statement = signed(make_provenance(built, make.manifest()).predicate())
-    assert not is_of(statement, make.built(hosted=not hosted), make.manifest())
+    assert make_provenance(built, make.declaration()).run_details.builder.id == builder
+    statement = signed(make_provenance(built, make.declaration()).predicate())
+    assert not is_of(statement, make.built(hosted=not hosted), make.declaration())
 
 
 @pytest.mark.parametrize(
@@ -90,15 +92,15 @@ def test_hosted_builder_has_its_own_id(make, hosted, builder):
 )
 def test_provenance_matches_build_only_if_every_input_is_equal(make, change):
     """Time and invocation of the build are no inputs."""
-    built, manifest = make.built(), make.manifest()
+    built, declaration = make.built(), make.declaration()
     later = {"started": make.noon + timedelta(1), "finished": make.noon + timedelta(1), "invocation": "another"}
 
-    def same(other, declared=manifest, kind=PROVENANCE):
-        return is_of(signed(make_provenance(other, declared).predicate(), kind), built, manifest)
+    def same(other, declared=declaration, kind=PROVENANCE):
+        return is_of(signed(make_provenance(other, declared).predicate(), kind), built, declaration)
 
     assert same(make.built(**later))
     assert not same(make.built(**later, **change))
-    assert not same(make.built(), make.manifest(owner="others"))
+    assert not same(make.built(), make.declaration(owner="others"))
     assert not same(make.built(source=make.source(revision="0" * 40)))
     assert not same(make.built(), kind=SUMMARY)
 
@@ -116,7 +118,7 @@ def test_provenance_with_unknown_or_invalid_field_matches_no_build(make, more):
     if more == "rubbish":
         predicate = {"buildDefinition": [], "runDetails": {"builder": 7}}
 
-    assert not is_of(signed(predicate), make.built(), make.manifest())
+    assert not is_of(signed(predicate), make.built(), make.declaration())
 
 
 def test_last_provenance_is_of_the_build_that_finished_last(make):
@@ -124,7 +126,7 @@ def test_last_provenance_is_of_the_build_that_finished_last(make):
     old = signed(make.provenance())
     new = signed(make.provenance(owner="new", built={"finished": make.noon + timedelta(seconds=1)}))
 
-    assert present(find_last_provenance([new, old, signed({}, SUMMARY)])).manifest.owner == "new"
+    assert present(find_last_provenance([new, old, signed({}, SUMMARY)])).declaration.owner == "new"
     assert find_last_provenance([signed({}, SUMMARY)]) is None
 
 
@@ -152,7 +154,7 @@ def test_last_provenance_raises_if_newest_is_unreadable(make, part):
 )
 def test_provenance_with_invalid_image_name_or_digest_raises(make, name, digest):
     """Otherwise each reader of the image would fail in its own way."""
-    predicate = make_provenance(make.built(), make.manifest()).predicate()
+    predicate = make_provenance(make.built(), make.declaration()).predicate()
     predicate["buildDefinition"]["resolvedDependencies"].append({"name": name, "digest": digest})
 
     with pytest.raises(EvidenceInvalid):
@@ -161,7 +163,7 @@ def test_provenance_with_invalid_image_name_or_digest_raises(make, name, digest)
 
 def test_provenance_accepts_non_image_dependency_without_sha256(make):
     """SLSA names sources by commit, for example."""
-    predicate = make_provenance(make.built(), make.manifest()).predicate()
+    predicate = make_provenance(make.built(), make.declaration()).predicate()
     predicate["buildDefinition"]["resolvedDependencies"].append({"name": "vendored", "digest": {"sha1": "1" * 40}})
 
     assert present(find_last_provenance([signed(predicate)])).materials == ()

@@ -9,7 +9,7 @@ from supply_chain.model.container import (
     compute_configuration_digest,
     make_profile,
 )
-from supply_chain.model.manifest import Probe, Runtime
+from supply_chain.model.declaration import Probe, Runtime
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DIGEST, OTHER, PROXY = ("sha256:" + digit * 64 for digit in "abc")

@@ -33,7 +33,7 @@ from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import Waivers
-from tests.support.builders import DIGEST, NOON, finding, manifest, report
+from tests.support.builders import DIGEST, NOON, declaration, finding, report
 from tests.support.facts import CURATED, deploy_facts, requirements, verdicts
 from tests.support.people import Office
 from tests.support.policies import DEPLOY
@@ -71,7 +71,7 @@ def judge(world: World, tmp_path: Path) -> Callable[..., Judge]:
     )
     use = use.model_copy(update={"signature": office.ann.sign(use.statement(CURATED)).decode()})
     refused = deploy_facts(
-        manifest(environments=["staging", "production"]),
+        declaration(environments=["staging", "production"]),
         signed=False,
         verdicts=verdicts(intake=True, release=False),
         report=report(finding("critical")),

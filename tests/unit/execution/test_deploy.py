@@ -55,9 +55,9 @@ class Stage:
 
     @property
     def order(self):
-        manifest = self.make.manifest()
+        declaration = self.make.declaration()
         place = DockerEnvironment(name="staging", applications={"hello": DockerPlacement(port=8080)})
-        return Order(admitted(deploy_facts(manifest, ref=REF), DEPLOY), manifest, place, OTHER, "run")
+        return Order(admitted(deploy_facts(declaration, ref=REF), DEPLOY), declaration, place, OTHER, "run")
 
     def deploy(self, recorded=lambda deployment: deployment, wait=lambda _: None, may_serve=lambda: None):
         return deploy(

@@ -9,8 +9,8 @@ from supply_chain.execution.deployment import DockerPlace, Expected, read_deploy
 from supply_chain.execution.isolation.settings import ResponseSettings
 from supply_chain.execution.response import find_deployments, find_isolating, make_response
 from supply_chain.model.container import make_profile
+from supply_chain.model.declaration import Probe
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Probe
 from supply_chain.reports import alert_page, response_page
 from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.observations import DRIFT, look
@@ -26,7 +26,7 @@ def expected(make):
             environment=environment, application=application, digest=digest, container=container,
             name=f"{environment}-{application}-1",
             place=DockerPlace(reverse_proxy="f", proxy=OTHER, address="127.0.0.1", port=8080),
-            probe=Probe(port=8080), settings={}, profile=make_profile(make.manifest().runtime), configuration=OTHER,
+            probe=Probe(port=8080), settings={}, profile=make_profile(make.declaration().runtime), configuration=OTHER,
         )  # fmt: skip
 
     return build

@@ -27,8 +27,8 @@ from supply_chain.execution.docker import PROXY, DockerTarget
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.execution.service import DeployPorts, take_into_service
 from supply_chain.model.container import make_profile
+from supply_chain.model.declaration import Probe
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Refused
@@ -84,13 +84,13 @@ class Around:
             environment=order.environment.name, application="hello", digest=order.digest, container="c" * 64,
             name="staging-hello-1",
             place=DockerPlace(reverse_proxy="f" * 64, proxy=order.proxy, address="127.0.0.1", port=8080),
-            probe=Probe(port=8080), settings={}, profile=make_profile(order.manifest.runtime),
+            probe=Probe(port=8080), settings={}, profile=make_profile(order.declaration.runtime),
             configuration="sha256:" + "e" * 64, changed=True, started_at=self.make.noon,
         ))  # fmt: skip
 
     def taken(self, *, proxy=None, force=False, max_age=None, **declared):
-        manifest = self.make.manifest(**declared)
-        verdict = admitted(deploy_facts(manifest, ref=REF), DEPLOY)
+        declaration = self.make.declaration(**declared)
+        verdict = admitted(deploy_facts(declaration, ref=REF), DEPLOY)
         environment = DockerEnvironment(name="staging", proxy=proxy, applications={"hello": DockerPlacement(port=8080)})
         target = DockerTarget(
             environment, MemoryEngine, lambda _: Brought("pulled", self.asked),

@@ -17,8 +17,8 @@ from supply_chain.fleet.exposure import (
     propose_rebuilds,
     sort_by_exposure,
 )
+from supply_chain.model.declaration import Limits
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Limits
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from supply_chain.execution.records import record
 from supply_chain.fleet.hosts import CLUSTER, ClusterHost, EngineHost, Host, list_observed, observe_hosts
 from supply_chain.fleet.image import HostContainer
 from supply_chain.model.container import ContainerSpec, make_profile
+from supply_chain.model.declaration import Probe
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Probe
 from tests.support.memory_cluster import MemoryCluster
 from tests.support.memory_engine import MemoryEngine
 
@@ -61,7 +61,11 @@ def test_watch_records_running_containers_of_host(fleet):
     made = [
         engine.create(
             ContainerSpec(
-                name=name, image=digest, labels={}, environment={}, profile=make_profile(fleet.make.manifest().runtime)
+                name=name,
+                image=digest,
+                labels={},
+                environment={},
+                profile=make_profile(fleet.make.declaration().runtime),
             )
         )
         for name, digest in (("recorded", image), ("stranger", stranger))
@@ -164,7 +168,7 @@ def deploy(fleet, ref, uid):
     ready = Deployment(
         environment="staging", application=ref.application, digest=ref.digest, container=uid, name=ref.application,
         place=KubernetesPlace(cluster="shop", namespace="staging", documents=()), probe=Probe(port=8080), settings={},
-        profile=make_profile(fleet.make.manifest().runtime), configuration=ref.digest, changed=True,
+        profile=make_profile(fleet.make.declaration().runtime), configuration=ref.digest, changed=True,
         started_at=fleet.make.noon,
     )  # fmt: skip
     record(ready, ref, fleet.store, fleet.make.noon + timedelta(hours=1))
@@ -230,7 +234,7 @@ def test_host_that_cannot_be_observed_keeps_its_record_and_hides_no_other(fleet)
     made = engine.create(
         ContainerSpec(
             name="stranger", image=engine.add("somebody:else"), labels={}, environment={},
-            profile=make_profile(fleet.make.manifest().runtime),
+            profile=make_profile(fleet.make.declaration().runtime),
         )
     )  # fmt: skip
     hosts["laptop"] = EngineHost(lambda: engine)

@@ -19,7 +19,7 @@ from supply_chain.vulnerability.findings import Severity
 from supply_chain.vulnerability.vex.matching import VexIndex, VexTerms
 from supply_chain.vulnerability.vex.statement import Justification, Product, VexStatement, VexStatus, make_component
 from tests.contract.inventory import LATER, deployment, entry, offered_image, refs
-from tests.support.builders import DIGEST, NOON, finding, manifest, report
+from tests.support.builders import DIGEST, NOON, declaration, finding, report
 from tests.support.facts import FACTS, deploy_facts, provenance_of, requirements, verdicts
 from tests.support.new_inventory import new_inventory
 from tests.support.policies import POLICIES, policy, rule
@@ -190,7 +190,7 @@ def test_facts_that_are_missing_or_outdated_are_not_judged(shop):
     """They count neither as changed nor as unchanged, and the remedy is named."""
     shop.add(1)
     shop.add(2, stored=False)
-    shop.add(3, "shop", environment="staging", provenance=provenance_of(manifest(name="shop")))
+    shop.add(3, "shop", environment="staging", provenance=provenance_of(declaration(name="shop")))
     shop.inventory.mark_stale("hello")
     shop.requirements = lambda name: requirements(name, approval=True)
 

@@ -14,7 +14,7 @@ from supply_chain.model.container import (
     make_profile,
     make_slug,
 )
-from supply_chain.model.manifest import Runtime
+from supply_chain.model.declaration import Runtime
 
 DIGEST = "sha256:" + "ab" * 32
 

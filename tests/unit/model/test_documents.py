@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from supply_chain.errors import DeclarationInvalid
+from supply_chain.model.declaration import DECLARATION
 from supply_chain.model.documents import LIMIT, MANY, MOST_MISTAKES, WrittenTime, parse_document, read_document
-from supply_chain.model.manifest import MANIFEST
 
 
 class Inner(BaseModel):
@@ -112,18 +112,18 @@ def test_list_with_invalid_element_is_not_reported_as_empty():
     """One mistake is one line."""
     text = "kind: service\nname: hello\nowner: x\nlimits: {unjudged: [{what: archive, at: [AT], reason: so it is}]}\n"
     with pytest.raises(DeclarationInvalid) as caught:
-        parse_document(text.replace("AT", "/*"), MANIFEST, "file.yaml")
+        parse_document(text.replace("AT", "/*"), DECLARATION, "file.yaml")
 
     lines = [each for each in str(caught.value).splitlines() if "unjudged.0.at" in each]
     assert len(lines) == 1 and "at.0: write an absolute path, or a directory below / followed by /*" in lines[0]
     with pytest.raises(DeclarationInvalid, match="at least 1 item"):
-        parse_document(text.replace("AT", ""), MANIFEST, "file.yaml")
+        parse_document(text.replace("AT", ""), DECLARATION, "file.yaml")
 
 
 def test_invalid_name_error_describes_valid_names():
     """A pattern is no sentence."""
     with pytest.raises(DeclarationInvalid, match=r"service\.name: write lower-case letters and digits, joined by -"):
-        parse_document("kind: service\nname: My Shop\n", MANIFEST, "file.yaml")
+        parse_document("kind: service\nname: My Shop\n", DECLARATION, "file.yaml")
 
 
 def test_missing_key_is_reported_after_unknown_keys():
@@ -235,7 +235,7 @@ SMALL = "kind: service\nname: ab\nowner: x\ntest: {command: [x]}\nprobe: {port: 
 def test_slow_document_is_refused_at_once_with_short_error(text):
     """Examples are many values, long numbers, many mistakes and long keys."""
     with pytest.raises(DeclarationInvalid) as caught:
-        parse_document(text, MANIFEST, "file.yaml")
+        parse_document(text, DECLARATION, "file.yaml")
 
     assert len(str(caught.value)) < 200 * MOST_MISTAKES
 

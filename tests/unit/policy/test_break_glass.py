@@ -22,7 +22,7 @@ from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.verdict import record
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import DIRECTORY, Waivers, read_waivers
-from tests.support.builders import DIGEST, NOON, OTHER, finding, manifest, report
+from tests.support.builders import DIGEST, NOON, OTHER, declaration, finding, report
 from tests.support.facts import CURATED, deploy_facts, requirements, verdicts
 from tests.support.people import Office
 from tests.support.policies import DEPLOY, policy, rule
@@ -41,7 +41,7 @@ OVERRIDDEN = (
 )  # fmt: skip
 """What a break-glass is signed for."""
 FIRST = OVERRIDDEN[:3]
-DECLARED = manifest(environments=["staging", "production"])
+DECLARED = declaration(environments=["staging", "production"])
 
 
 @pytest.fixture

@@ -16,14 +16,14 @@ from supply_chain.policy.people import FILE, PeopleDocument, read_people
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import Waivers
-from tests.support.builders import DIGEST, NOON, manifest, source
+from tests.support.builders import DIGEST, NOON, declaration, source
 from tests.support.command import ROOT
 from tests.support.facts import CURATED, deploy_facts, provenance_of, requirements
 from tests.support.people import Office
 from tests.support.policies import DEPLOY, ENVIRONMENTS, POLICIES
 from tests.support.signer import EcdsaSigner
 
-DECLARED = manifest(environments=["staging", "production"])
+DECLARED = declaration(environments=["staging", "production"])
 ANN, BOB = "ann@shop.example", "bob@shop.example"
 
 

@@ -13,8 +13,8 @@ from supply_chain.evidence.examination import Examination, PrivilegedFile
 from supply_chain.evidence.sbom import Configuration
 from supply_chain.evidence.statement import SBOM, SIGNATURE, SUMMARY, VerifiedStatement, make_image_statement
 from supply_chain.evidence.summary import make_summary
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Classification
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.fact_schema import find_mistakes, read_fields
 from supply_chain.policy.fact_types import FACTS, DeclaredValues, ImageScannedValues, PlannedValues
@@ -225,7 +225,7 @@ def test_working_copy_has_the_values_of_its_build(
     assert built is not None and facts.source_report is not None
 
     found: Any = make_working_copy_values(
-        built.manifest, built.source, uncurated, facts.checks, facts.source_report, registered
+        built.declaration, built.source, uncurated, facts.checks, facts.source_report, registered
     )
 
     assert list(find_mistakes(kind, found, "image")) == []
@@ -246,8 +246,8 @@ def test_local_image_has_the_values_of_its_scan(packages: Any) -> None:
     built, scan = facts.provenance, facts.report
     assert built is not None and scan is not None
 
-    copy: Any = make_working_copy_values(built.manifest, built.source, None, (), report(), None)
-    found: Any = make_local_image_values(built.manifest, copy["build"], scan, frozenset(packages))
+    copy: Any = make_working_copy_values(built.declaration, built.source, None, (), report(), None)
+    found: Any = make_local_image_values(built.declaration, copy["build"], scan, frozenset(packages))
 
     assert list(find_mistakes(ImageScannedValues, found, "image")) == []
     gate: Any = make_fact_values(facts, People())

@@ -88,7 +88,9 @@ def partly(rules, kind=PlannedValues, **changes):
     built = facts.provenance
     assert built is not None and facts.source_report is not None
     uncurated = None if kind is DeclaredValues else built.uncurated
-    values = make_working_copy_values(built.manifest, built.source, uncurated, facts.checks, facts.source_report, None)
+    values = make_working_copy_values(
+        built.declaration, built.source, uncurated, facts.checks, facts.source_report, None
+    )
     return {each.rule: each for each in judge_partly(values, kind, rules, NOON)}
 
 

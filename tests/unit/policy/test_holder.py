@@ -8,7 +8,7 @@ from supply_chain.policy.gate import evaluate
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import find_holder, read_intake_facts
-from tests.support.builders import NOON, manifest
+from tests.support.builders import NOON, declaration
 from tests.support.facts import intake_facts
 from tests.support.pieces import CURATION, DEV, OFFERED, Pieces
 from tests.support.policies import INTAKE
@@ -89,7 +89,7 @@ def test_intake_gate_refuses_name_reserved_for_another_owner(pieces):
 def test_intake_gate_refuses_lower_classification_than_registered(declared, minimum, codes):
     """Developers choose what they declare, and policies select by it."""
     holder = Holder(classification=minimum, owner="greetings")
-    facts = intake_facts(manifest(classification=declared, owner="greetings"), holder=holder)
+    facts = intake_facts(declaration(classification=declared, owner="greetings"), holder=holder)
 
     verdict = evaluate(facts, INTAKE, NOON)
     assert [reason.code for reason in getattr(verdict, "reasons", ())] == codes

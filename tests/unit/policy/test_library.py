@@ -17,7 +17,7 @@ from supply_chain.policy.outcome import Refused, RuleOutcome
 from supply_chain.policy.people import People
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import TESTED, find_unnoticed, make_example_facts, refuses_nothing_tested
-from tests.support.builders import NOON, finding, manifest, report
+from tests.support.builders import NOON, declaration, finding, report
 from tests.support.command import ROOT
 from tests.support.facts import FACTS, deploy_facts, release_facts, requirements
 from tests.support.policies import ENVIRONMENTS, LIBRARY, POLICIES
@@ -151,7 +151,7 @@ def test_every_severity_has_a_leeway(severity, counts_as, hours):
     """What nobody rated may be the worst."""
     leeway = {"critical": timedelta(hours=48), "low": timedelta(days=90)}[counts_as]
     facts = deploy_facts(
-        manifest(limits=dict.fromkeys(("critical", "high", "medium", "low"), None)),
+        declaration(limits=dict.fromkeys(("critical", "high", "medium", "low"), None)),
         report=report(finding(severity, fixed_since=NOON - leeway - timedelta(hours=hours))),
     )
 

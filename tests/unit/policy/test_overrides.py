@@ -14,7 +14,7 @@ from supply_chain.policy.documents import RuleDocument
 from supply_chain.policy.gate import evaluate, list_overrides
 from supply_chain.policy.outcome import Refused
 from supply_chain.vulnerability.findings import Finding
-from tests.support.builders import NOON, finding, manifest, report
+from tests.support.builders import NOON, declaration, finding, report
 from tests.support.facts import CURATED, deploy_facts, provenance_of, release_facts
 from tests.support.policies import DEPLOY, RELEASE, policy, rule
 
@@ -84,7 +84,7 @@ def test_finding_in_several_places_is_named_once() -> None:
 def test_findings_of_shipped_rules_are_named_by_severity() -> None:
     """The owner accepts any number of the severity that is not named."""
     assert named(findings=(HIGH, LOW)) == ("scan.high", f"scan.high: {NAMED[HIGH]}")
-    declared = provenance_of(manifest(limits={"low": 0}))
+    declared = provenance_of(declaration(limits={"low": 0}))
     assert named(findings=(LOW,), provenance=declared) == ("scan.low", f"scan.low: {NAMED[LOW]}")
 
 

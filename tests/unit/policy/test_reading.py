@@ -26,8 +26,8 @@ from supply_chain.evidence.statement import (
     make_image_statement,
 )
 from supply_chain.evidence.store import PREDICATE
+from supply_chain.model.declaration import Service
 from supply_chain.model.image import ImageRef, Material
-from supply_chain.model.manifest import Service
 from supply_chain.model.tier import Gate
 from supply_chain.policy.fact_values import make_fact_values
 from supply_chain.policy.facts import RequiredSoak
@@ -247,7 +247,7 @@ def test_intake_gate_uses_declaration_of_newest_build(pieces, make):
 
     facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (), None)
 
-    assert facts.manifest is not None and facts.manifest.limits.medium == 0
+    assert facts.declaration is not None and facts.declaration.limits.medium == 0
 
 
 @pytest.mark.parametrize("place", [CURATED, ELSEWHERE], ids=["beside the image", "in curation's own repository"])
@@ -298,7 +298,7 @@ def test_intake_facts_have_no_source_without_provenance(world):
     """The source is never guessed."""
     facts = read_intake_facts(OFFERED, world.store(CURATION), (), None)
 
-    assert (facts.provenance, facts.manifest, facts.source) == (None, None, None)
+    assert (facts.provenance, facts.declaration, facts.source) == (None, None, None)
 
 
 def test_deploy_facts_take_source_and_environments_from_provenance(pieces, make):
@@ -309,9 +309,9 @@ def test_deploy_facts_take_source_and_environments_from_provenance(pieces, make)
 
     facts = read_deploy_facts(CURATED, requirements(), store, bases=())
 
-    assert isinstance(facts.manifest, Service)
-    assert (facts.source, facts.manifest.environments) == (make.source(), ("staging", "production"))
-    assert (unknown.source, unknown.manifest) == (None, None)
+    assert isinstance(facts.declaration, Service)
+    assert (facts.source, facts.declaration.environments) == (make.source(), ("staging", "production"))
+    assert (unknown.source, unknown.declaration) == (None, None)
 
 
 def test_deploy_facts_tell_whether_curation_signed_the_image(pieces, make):

@@ -13,8 +13,8 @@ from supply_chain.evidence.checks import CHECKS, TESTED, Check, list_required_ch
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, Identity
 from supply_chain.evidence.soak import Soak
+from supply_chain.model.declaration import Limits
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Limits
 from supply_chain.model.tier import Gate
 from supply_chain.policy.fact_values import make_fact_values
 from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts, RequiredSoak
@@ -85,7 +85,7 @@ rules = SimpleNamespace(
 
 def over_limits(report: Report, limits: Limits) -> list[Reason]:
     """Return the reasons of the release gate about the findings of an image."""
-    facts = release_facts(builders.manifest(limits=limits.model_dump()), report=report)
+    facts = release_facts(builders.declaration(limits=limits.model_dump()), report=report)
     return asked(*(f"scan.{each}" for each in SEVERITIES))(facts)
 
 
@@ -123,7 +123,7 @@ def test_provenance_signed_refuses_missing_provenance():
 
 def test_application_names_match_refuses_other_application(make):
     """Evidence of a lenient application must not serve a strict one."""
-    assert codes(rules.application_names_match, intake_facts(manifest=make.manifest(name="other"))) == [
+    assert codes(rules.application_names_match, intake_facts(declaration=make.declaration(name="other"))) == [
         "provenance.other-application"
     ]
     assert codes(rules.application_names_match, intake_facts()) == []
@@ -142,8 +142,10 @@ def test_required_checks_present_refuses_base_with_missing_check(make, which):
     """A base has a command check in place of tests and probe."""
     made = tuple(make.check(each) for each in list_required_checks("base") if each is not which)
 
-    assert codes(rules.required_checks_present, intake_facts(manifest=make.base(), checks=made)) == [f"{which}.missing"]
-    assert codes(rules.required_checks_present, intake_facts(manifest=make.base())) == []
+    assert codes(rules.required_checks_present, intake_facts(declaration=make.base(), checks=made)) == [
+        f"{which}.missing"
+    ]
+    assert codes(rules.required_checks_present, intake_facts(declaration=make.base())) == []
 
 
 @pytest.mark.parametrize("unknown", ["provenance", "holder"])
@@ -187,10 +189,10 @@ def test_source_within_limits_judges_the_source_report(make):
     assert codes(rules.source_within_limits, intake_facts()) == []
 
 
-@pytest.mark.parametrize("kind", ["manifest", "base"])
+@pytest.mark.parametrize("kind", ["declaration", "base"])
 def test_source_within_limits_refuses_missing_source_report(make, kind):
     """A check that ran does not say what the scan found."""
-    bare = intake_facts(manifest=getattr(make, kind)(), source_report=None)
+    bare = intake_facts(declaration=getattr(make, kind)(), source_report=None)
 
     assert codes(rules.source_within_limits, bare) == ["dependencies.report-missing"]
 
@@ -261,8 +263,8 @@ def test_base_packages_listed_names_first_packages_and_counts_all(version, code)
 def test_scan_up_to_date_refuses_scan_older_than_declared_days(make, after, old):
     """A scan from the future, beyond the tolerance of five minutes, is refused too."""
     assert codes(rules.scan_up_to_date, deploy_facts(), make.noon + after) == (["scan.old"] if old else [])
-    longer = make.manifest(limits={"scan_days": 8})
-    assert codes(rules.scan_up_to_date, deploy_facts(manifest=longer), make.noon + timedelta(days=8)) == []
+    longer = make.declaration(limits={"scan_days": 8})
+    assert codes(rules.scan_up_to_date, deploy_facts(declaration=longer), make.noon + timedelta(days=8)) == []
 
 
 def test_findings_within_limits_judges_the_image_report(make):
@@ -350,16 +352,16 @@ def test_encrypted_at_rest_refuses_missing_record():
 
 def test_encrypted_at_rest_requires_encrypted_copy_if_confidential(make):
     """The copy must be of this image; an image that is not confidential needs none."""
-    secret = make.manifest(classification="confidential")
+    secret = make.declaration(classification="confidential")
 
     def asked(encrypted_copy):
         record = encryption(encrypted_copy=encrypted_copy)
-        return codes(rules.encrypted_at_rest, release_facts(manifest=secret, encryption=record))
+        return codes(rules.encrypted_at_rest, release_facts(declaration=secret, encryption=record))
 
     assert asked(None) == ["encryption.no-copy"]
     assert asked(copy("sha256:" + "e" * 64)) == ["encryption.no-copy"]
     assert asked(copy()) == []
-    assert codes(rules.encrypted_at_rest, release_facts(manifest=secret, encryption=None)) == ["encryption.missing"]
+    assert codes(rules.encrypted_at_rest, release_facts(declaration=secret, encryption=None)) == ["encryption.missing"]
 
 
 def test_signature_present_refuses_unsigned_image():
@@ -388,7 +390,7 @@ def test_earlier_verdicts_passed_requires_both_earlier_gates(results, missing):
 
 def test_environment_declared_refuses_base(make):
     """A base is built upon and never deployed."""
-    assert codes(rules.environment_declared, deploy_facts(manifest=make.base())) == ["placement.not-a-service"]
+    assert codes(rules.environment_declared, deploy_facts(declaration=make.base())) == ["placement.not-a-service"]
 
 
 @pytest.mark.parametrize(("environment", "reasons"), [("staging", []), ("production", ["placement.not-declared"])])
@@ -467,8 +469,8 @@ UNKNOWN = Distribution(name="slitaz", version="5")
 def test_distribution_supported_refuses_unknown_distribution(make, distribution, fact):
     """A scan without findings proves nothing there; the owner may accept that, and the verdict notes it."""
     facts = deploy_facts(report=make.report(distribution=distribution))
-    accepting = make.manifest(limits={"unknown_distribution": True})
-    accepted = deploy_facts(report=facts.report, manifest=accepting)
+    accepting = make.declaration(limits={"unknown_distribution": True})
+    accepted = deploy_facts(report=facts.report, declaration=accepting)
     policy = DEPLOY
 
     refused = evaluate(facts, policy, NOON)
@@ -529,7 +531,7 @@ LIE = Contradiction(path="/etc/debian_version", fact="it names the version 11")
 
 
 def accepting(make, what, at):
-    return make.manifest(limits={"unjudged": [{"what": what, "at": [at], "reason": "it is well"}]})
+    return make.declaration(limits={"unjudged": [{"what": what, "at": [at], "reason": "it is well"}]})
 
 
 def test_image_examined_refuses_image_without_examination():
@@ -567,7 +569,7 @@ def test_distribution_rules_refuse_contradiction_and_other_distribution(make, ow
     judged = release_facts(
         examination=Examination(distribution=own, contradictions=(LIE,) if lie else ()),
         base_distributions={"curated/base/python@sha256:0": below},
-        manifest=accepting(make, "distribution", accepted) if accepted else make.manifest(),
+        declaration=accepting(make, "distribution", accepted) if accepted else make.declaration(),
     )
 
     found = codes(rules.distribution_consistent, judged)
@@ -597,7 +599,7 @@ def test_distribution_rule_refuses_sbom_of_another_distribution(make, facts, own
     judged = facts(
         examination=Examination(distribution=own),
         sbom=listing(distribution=listed),
-        manifest=accepting(make, "distribution", "/etc/os-release"),
+        declaration=accepting(make, "distribution", "/etc/os-release"),
     )
 
     assert codes(rules.distribution_consistent, judged) == (["sbom.distribution-differs"] if refused else [])
@@ -608,7 +610,7 @@ def test_distribution_matches_base_ignores_acceptance_of_archive(make):
     judged = release_facts(
         examination=Examination(distribution=DEBIAN),
         base_distributions={"base": BUSTER},
-        manifest=accepting(make, "archive", "/etc/os-release"),
+        declaration=accepting(make, "archive", "/etc/os-release"),
     )
 
     assert codes(rules.distribution_consistent, judged) == ["sbom.distribution-differs"]
@@ -632,8 +634,8 @@ def test_unscanned_content_is_refused_unless_accepted(make, rule, found, what, p
     other = "archive" if what == "database" else "database"
 
     assert codes(rule, release_facts(examination=found)) == [code]
-    assert codes(rule, release_facts(examination=found, manifest=accepting(make, what, path))) == []
-    assert codes(rule, release_facts(examination=found, manifest=accepting(make, other, path))) == [code]
+    assert codes(rule, release_facts(examination=found, declaration=accepting(make, what, path))) == []
+    assert codes(rule, release_facts(examination=found, declaration=accepting(make, other, path))) == [code]
     assert codes(rule, release_facts(examination=found, examined_bases=(found,))) == (
         [] if what == "archive" else [code]
     )
@@ -648,7 +650,9 @@ def test_unscanned_content_is_refused_unless_accepted(make, rule, found, what, p
 def test_archives_accepted_refuses_unlisted_archives(make):
     """An owner cannot accept archives that are not known."""
     many = Examination(archives=(ZIP,), unlisted=2)
-    (reason,) = rules.archives_accepted(release_facts(examination=many, manifest=accepting(make, "archive", "/srv/*")))
+    (reason,) = rules.archives_accepted(
+        release_facts(examination=many, declaration=accepting(make, "archive", "/srv/*"))
+    )
 
     assert reason.fact == "2 archives that no scanner opens: more than are listed"
 
@@ -662,7 +666,9 @@ def test_verdict_notes_unscanned_content_that_owner_accepts(make):
     ]
     found = Examination(distribution=DEBIAN, archives=(ZIP,), databases=(DPKG,), contradictions=(LIE,))
     judged = release_facts(
-        examination=found, base_distributions={"base": BUSTER}, manifest=make.manifest(limits={"unjudged": limits})
+        examination=found,
+        base_distributions={"base": BUSTER},
+        declaration=make.declaration(limits={"unjudged": limits}),
     )
 
     verdict = evaluate(judged, RELEASE, NOON)
@@ -685,7 +691,7 @@ def test_verdict_notes_accepted_absence_of_distribution(make):
         (DEBIAN, {"base": None, "other": DEBIAN}, ["it is of debian 12, and base of none"]),
     ):
         judged = release_facts(
-            examination=Examination(distribution=own), base_distributions=bases, manifest=accepting_it
+            examination=Examination(distribution=own), base_distributions=bases, declaration=accepting_it
         )
         found = evaluate(judged, RELEASE, NOON).notes
         assert found == tuple(f"no scanner judges this, and the owner accepts it: {note}" for note in noted)
@@ -709,7 +715,7 @@ def test_verdict_of_unexamined_image_notes_no_accepted_content(make):
 
 def test_verdict_of_base_has_no_note_about_tests(make):
     """A base has a command check in place of tests."""
-    judged = intake_facts(manifest=make.base(), ref=ImageRef(repository="dev/base/python", digest=DIGEST))
+    judged = intake_facts(declaration=make.base(), ref=ImageRef(repository="dev/base/python", digest=DIGEST))
 
     assert evaluate(judged, INTAKE, NOON).notes == ()
 
@@ -766,7 +772,7 @@ def test_distribution_matches_base_names_both_distributions():
 def test_verdict_limits_number_of_notes(make):
     """A verdict has to stay readable, so it counts the remaining notes."""
     archives = tuple(ZIP.model_copy(update={"path": f"/srv/{number:02}"}) for number in range(25))
-    judged = release_facts(examination=Examination(archives=archives), manifest=accepting(make, "archive", "/srv/*"))
+    judged = release_facts(examination=Examination(archives=archives), declaration=accepting(make, "archive", "/srv/*"))
 
     noted = evaluate(judged, RELEASE, NOON).notes
 

@@ -20,7 +20,7 @@ from supply_chain.policy.vex import DIRECTORY, Vex, is_accepted, read_vex_docume
 from supply_chain.policy.waivers import Waivers
 from supply_chain.vulnerability.findings import Severity
 from tests.support.attached import attached_statement
-from tests.support.builders import DIGEST, NOON, finding, manifest, report
+from tests.support.builders import DIGEST, NOON, declaration, finding, report
 from tests.support.facts import deploy_facts, intake_facts, release_facts
 from tests.support.people import Office
 from tests.support.policies import POLICIES
@@ -29,7 +29,7 @@ from tests.support.vex import CVE, csaf, csaf_product, csaf_vulnerability, openv
 PURL = "pkg:deb/debian/openssl@3.0.1?distro=debian-12"
 PACKAGES = frozenset({("deb", "openssl", PURL)})
 FOUND = finding(id="CVE-2026-1", severity=Severity.HIGH)
-NONE = manifest(limits={"critical": 0, "high": 0, "medium": 0})
+NONE = declaration(limits={"critical": 0, "high": 0, "medium": 0})
 NOT_REACHABLE = "vulnerable_code_not_in_execute_path"
 
 

@@ -36,14 +36,14 @@ from supply_chain.policy.waivers import (
 from supply_chain.vulnerability.findings import Severity
 from supply_chain.vulnerability.vex.matching import VexTerms
 from supply_chain.vulnerability.vex.statement import Justification
-from tests.support.builders import DIGEST, NOON, finding, manifest, report
+from tests.support.builders import DIGEST, NOON, declaration, finding, report
 from tests.support.command import ROOT
 from tests.support.facts import CURATED, deploy_facts, intake_facts, release_facts
 from tests.support.people import EVERYTHING, Office
 from tests.support.policies import POLICIES, policy, refusing, rule, with_waivers
 
 WAIVABLE = {"scan.high": True, "scan.critical": True, "sbom.empty": True, "image.blocked": False, "a.b": True}
-NONE = manifest(limits={"critical": 0, "high": 0, "medium": 0})
+NONE = declaration(limits={"critical": 0, "high": 0, "medium": 0})
 
 
 FOUND = {
@@ -377,7 +377,7 @@ def test_signer_accepts_up_to_a_severity(office, limit, severity, effect):
     """A severity that nobody rated may be the worst."""
     office.write_people(vulnerabilities=limit)
     office.waive("zlib")
-    limits = manifest(limits={"critical": 0, "high": 0, "medium": 0, "unknown": 0})
+    limits = declaration(limits={"critical": 0, "high": 0, "medium": 0, "unknown": 0})
     facts = release_facts(limits, report=report(finding(id="CVE-2026-1", severity=severity)))
 
     assert isinstance(judged(office, facts), Admitted) is effect
@@ -472,7 +472,9 @@ def test_verdict_rests_on_no_waiver_that_it_does_not_need(office):
     """Otherwise it would end with it."""
     office.waive("zlib")
     office.waive("rule", rules=("scan.high",))
-    facts = release_facts(manifest(limits={"high": 1}), report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
+    facts = release_facts(
+        declaration(limits={"high": 1}), report=report(finding(id="CVE-2026-1", severity=Severity.HIGH))
+    )
     verdict = judged(office, facts)
 
     assert isinstance(verdict, Admitted) and list_used_waivers(verdict.results) == ()
@@ -558,7 +560,7 @@ def test_image_with_50000_findings_and_5000_waivers_is_judged(office, compared):
     """Each finding that no waiver accepts counts, and the verdict rests on all waivers."""
     waivers = many_waivers(office, 5000, vulnerabilities=lambda n: (f"CVE-2026-{n}",))
     found = [finding(id=f"CVE-2026-{n}", severity=Severity.HIGH) for n in range(50_000)]
-    facts = release_facts(manifest(limits={"high": 45_000}), report=report(*found))
+    facts = release_facts(declaration(limits={"high": 45_000}), report=report(*found))
 
     verdict = evaluate(facts, with_waivers(POLICIES.release, tuple(waivers)), NOON)
 
@@ -788,7 +790,7 @@ def test_working_copy_is_judged_with_waivers(office):
     facts = intake_facts(NONE, source_report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
     assert facts.provenance is not None and facts.source_report is not None
     built = facts.provenance
-    copy: Any = make_working_copy_values(built.manifest, built.source, [], facts.checks, facts.source_report, None)
+    copy: Any = make_working_copy_values(built.declaration, built.source, [], facts.checks, facts.source_report, None)
 
     def refusals():
         policies = POLICIES.with_decisions(People(), read(office), Vex()).intake

@@ -15,8 +15,8 @@ from supply_chain.execution.deployment import Deployment, DockerPlace
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.records import record
 from supply_chain.model.container import make_profile
+from supply_chain.model.declaration import Probe
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.policies import GatePolicy
@@ -95,7 +95,7 @@ class Chain:
             environment=environment, application="hello", digest=digest(number), container=container, name="n",
             place=DockerPlace(reverse_proxy="2", proxy=digest(0), address="127.0.0.1", port=8080),
             probe=Probe(port=8080), settings={},
-            profile=make_profile(self.make.manifest().runtime), configuration=digest(0), changed=True,
+            profile=make_profile(self.make.declaration().runtime), configuration=digest(0), changed=True,
             started_at=self.make.noon,
         )  # fmt: skip
         at = self.make.noon + timedelta(hours=hour)

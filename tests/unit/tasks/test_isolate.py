@@ -19,8 +19,8 @@ from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvi
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.isolation.settings import ResponseSettings
 from supply_chain.model.container import make_profile
+from supply_chain.model.declaration import Probe, Runtime
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Probe, Runtime
 from supply_chain.model.tier import TierName
 from tasks import isolate
 from tests.support.builders import NOON, OTHER

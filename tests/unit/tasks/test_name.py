@@ -32,14 +32,14 @@ class Development(Pieces):
         if signed:
             self.attach(EARLIER, CURATION, SIGNATURE, {})
 
-    async def check(self, make, manifest, path):
+    async def check(self, make, declaration, path):
         store = self.world.store(TierName.DEVELOPMENT)
         tier: Any = SimpleNamespace(ecr=SimpleNamespace(images=lambda _: self.listed))
         workbench: Any = SimpleNamespace(registered=lambda name, _: self.register.of(name), policies=lambda: POLICIES)
         host: Any = None
         ports = DevelopmentPorts(tier, workbench, host=host)
         vars(ports)["evidence"] = store
-        snapshot = make.snapshot(path, manifest=manifest, source=make.source())
+        snapshot = make.snapshot(path, declaration=declaration, source=make.source())
         return await check_name_step.fn(snapshot, ports)
 
 
@@ -50,14 +50,14 @@ def development(world, make):
 
 async def test_unused_name_may_be_built(development, make, tmp_path):
     """The first admitted image will hold the name."""
-    assert await development.check(make, make.manifest(), tmp_path) is None
+    assert await development.check(make, make.declaration(), tmp_path) is None
 
 
 async def test_name_held_by_other_team_is_refused_before_build(development, make, tmp_path):
     """The result has the reason of the gate and no image."""
     development.hold(make, "somebody else")
 
-    refused = await development.check(make, make.manifest(), tmp_path)
+    refused = await development.check(make, make.declaration(), tmp_path)
 
     assert [reason.code for reason in refused.reasons] == ["name.taken"]
     assert (refused.image, refused.application, refused.gate) == (None, "hello", Gate.INTAKE)
@@ -68,12 +68,12 @@ async def test_image_not_signed_by_curation_holds_no_name(development, make, tmp
     """As at the gate, an image that the release gate refused does not count."""
     development.hold(make, "somebody else", signed=False)
 
-    assert await development.check(make, make.manifest(), tmp_path) is None
+    assert await development.check(make, make.declaration(), tmp_path) is None
 
 
 async def test_registered_name_overrides_first_user(development, make, tmp_path):
     """A transferred name belongs to its new owner at once."""
     development.hold(make, "somebody else")
-    development.register = NameRegister(names={"hello": Holder(owner=make.manifest().owner)})
+    development.register = NameRegister(names={"hello": Holder(owner=make.declaration().owner)})
 
-    assert await development.check(make, make.manifest(), tmp_path) is None
+    assert await development.check(make, make.declaration(), tmp_path) is None

@@ -22,8 +22,8 @@ from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.monitor import monitor
 from supply_chain.model.container import make_profile
+from supply_chain.model.declaration import Probe, Runtime
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Probe, Runtime
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.outcome import Reason, Refused
 from tasks import respond

@@ -10,7 +10,7 @@ from pathlib import Path
 from supply_chain.adapters.files.free_space import require_space
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import SourceInvalid
-from supply_chain.model.manifest import Base, Rootfs
+from supply_chain.model.declaration import Base, Rootfs
 from supply_chain.scratch import make_scratch_directory
 
 MakeRootfs = Callable[[Rootfs, Path, int, Path], object]
@@ -24,8 +24,8 @@ def build_context(snapshot: Snapshot, make_rootfs: MakeRootfs) -> Iterator[Path]
     Raises `DiskFull` if the copy would use the reserve of free space, and `SourceInvalid` if the context has a
     directory in place of the root filesystem.
     """
-    manifest = snapshot.manifest
-    if not isinstance(manifest, Base) or manifest.rootfs is None:
+    declaration = snapshot.declaration
+    if not isinstance(declaration, Base) or declaration.rootfs is None:
         yield snapshot.context
         return
     with make_scratch_directory("rootfs") as work:
@@ -38,7 +38,7 @@ def build_context(snapshot: Snapshot, make_rootfs: MakeRootfs) -> Iterator[Path]
                 "Rename it, or name it in the ignore file."
             )
         target.unlink(missing_ok=True)  # it may be a link to another place
-        make_rootfs(manifest.rootfs, target, snapshot.source.committed, work / "work")
+        make_rootfs(declaration.rootfs, target, snapshot.source.committed, work / "work")
         yield copy
 
 

@@ -37,8 +37,8 @@ from supply_chain.development.snapshot import (
 )
 from supply_chain.development.snapshot_paths import MAX_PATH, check_links, check_name
 from supply_chain.errors import DeclarationInvalid, SourceInvalid
+from supply_chain.model.declaration import FILE, Base, Service
 from supply_chain.model.image import Digest, Source, digest_of
-from supply_chain.model.manifest import FILE, Base, Service
 from supply_chain.scratch import make_scratch_directory
 
 OLDEST = 315532800
@@ -56,10 +56,10 @@ def take_snapshot(
     exceeded, and `DiskFull` if the copy would use the reserve of free space.
     """
     with make_scratch_directory("snapshot") as place:
-        yield _take_with_manifest(directory, revision, _CachedMatcher(ignores), place, budget or Budget())
+        yield _take_snapshot(directory, revision, _CachedMatcher(ignores), place, budget or Budget())
 
 
-def read_manifest_at(directory: Path, revision: str | None) -> Service | Base:
+def read_declaration_at(directory: Path, revision: str | None) -> Service | Base:
     """Read the declaration that a snapshot of the same source would have, by the same rules, without a copy."""
     with contextlib.ExitStack() as stack:
         root = _open(directory, stack)
@@ -102,7 +102,7 @@ def _state(path: Path) -> tuple[Mode | None, Digest | None]:
         return fitting, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def _take_with_manifest(
+def _take_snapshot(
     directory: Path, revision: str | None, ignores: IgnoreMatcher, place: Path, budget: Budget
 ) -> Snapshot:
     with contextlib.ExitStack() as stack:
@@ -204,7 +204,7 @@ def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source, origi
     }
     source = source.model_copy(update={"snapshot": content})
     return Snapshot(
-        place, selection.manifest, source, MappingProxyType(entries), MappingProxyType(written), context, origin
+        place, selection.declaration, source, MappingProxyType(entries), MappingProxyType(written), context, origin
     )
 
 

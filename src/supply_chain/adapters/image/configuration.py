@@ -11,7 +11,7 @@ from functools import reduce
 from typing import Any
 
 from supply_chain.adapters.image.secret_forms import find_secret_patterns
-from supply_chain.model.manifest import Runtime
+from supply_chain.model.declaration import Runtime
 
 NAME = re.compile(r"[\w./-]{1,100}")
 """Name of a variable or label that is repeated in a finding."""

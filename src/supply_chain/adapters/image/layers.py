@@ -50,8 +50,8 @@ from supply_chain.adapters.image.tar_entry import Entry
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckIncomplete, ScannerFailed
 from supply_chain.evidence.examination import Examination
+from supply_chain.model.declaration import Runtime
 from supply_chain.model.image import Digest, ImageRef, digest_of, list_blobs
-from supply_chain.model.manifest import Runtime
 from supply_chain.scratch import make_scratch_directory
 
 MANY = 10_000

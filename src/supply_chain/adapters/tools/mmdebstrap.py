@@ -14,7 +14,7 @@ from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import rootfs as merging
 from supply_chain.errors import BuildFailed, ToolFailed
-from supply_chain.model.manifest import Rootfs
+from supply_chain.model.declaration import Rootfs
 
 TIMEOUT = 900.0
 """Seconds. A base for builds fetches about 100 MB."""

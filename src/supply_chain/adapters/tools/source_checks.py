@@ -21,7 +21,7 @@ def plan_source_checks(find: Callable[[str], Tool], snapshot: Snapshot, now: Cal
 
     `find` returns a tool by its name, or raises `ToolMissing`.
     """
-    context, reviewed = snapshot.context, snapshot.manifest.reviewed
+    context, reviewed = snapshot.context, snapshot.declaration.reviewed
     secrets, bandit, hadolint = (find(name) for name in ("detect-secrets", "bandit", "hadolint"))
     return [
         Planned(

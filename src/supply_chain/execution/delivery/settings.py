@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from supply_chain.execution.kubernetes.names import Label, ObjectName
+from supply_chain.model.declaration import Duration
 from supply_chain.model.image import Model
-from supply_chain.model.manifest import Duration
 
 FileKind = Literal["kustomize", "helm", "manifest"]
 """How a file names an image and its digest."""

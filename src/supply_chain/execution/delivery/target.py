@@ -78,11 +78,11 @@ class Promotion:
             violation
             for each in documents
             if each.get("kind") == DEPLOYMENTS.name
-            for violation in judge_deployment(each, accounts, self.request.manifest.runtime)
+            for violation in judge_deployment(each, accounts, self.request.declaration.runtime)
         ]
         if violations:
             raise ManifestsRefused(
-                f"{self.file.path} lets {self.request.manifest.name} do more than it declares:\n- "
+                f"{self.file.path} lets {self.request.declaration.name} do more than it declares:\n- "
                 + "\n- ".join(truncate_lines(MOST_VIOLATIONS, violations))
                 + "\nNothing was committed. Correct the manifest, or what supply-chain.yaml declares."
             )
@@ -197,8 +197,8 @@ class GitTarget:
                 f"{environment.name} is delivered by git: what runs cannot be replaced by the same image.\n"
                 "Deploy without --force; restart its pods by a change in the repository."
             )
-        workload = Workload(request.manifest, request.ref, environment, self.kubernetes.registry)
-        environment.placement(request.manifest.name)
+        workload = Workload(request.declaration, request.ref, environment, self.kubernetes.registry)
+        environment.placement(request.declaration.name)
         check_supported(workload)
         return Promotion(request, workload, self.settings, self._file(request.ref))
 
@@ -248,7 +248,7 @@ class GitTarget:
             branch=self.branch.name,
             path=promotion.file.path,
             commit=revision.commit,
-            runtime=promotion.request.manifest.runtime,
+            runtime=promotion.request.declaration.runtime,
         )
         return deployment.model_copy(update={"place": place.model_copy(update={"git": git})})
 
@@ -362,6 +362,6 @@ def _runs(deployment: Document | None, file: ImageFile, *digests: Digest) -> Typ
 
 def _failure(promotion: Promotion, trouble: str) -> DeploymentFailed:
     return DeploymentFailed(
-        f"{promotion.request.manifest.name} {promotion.request.ref.short} was not deployed to "
+        f"{promotion.request.declaration.name} {promotion.request.ref.short} was not deployed to "
         f"{promotion.workload.environment.name}: {trouble}."
     )

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from supply_chain.model.declaration import Duration
 from supply_chain.model.image import DIGEST, PATH, Model
-from supply_chain.model.manifest import Duration
 from supply_chain.model.tier import CURATED
 
 

@@ -141,7 +141,7 @@ def adopt(workload: Workload, rendered: Objects, brought: Sequence[Document]) ->
         violations = [f"a value does not have the form that Kubernetes' API describes: {error}"]
     if violations:
         raise ManifestsRefused(
-            f"The manifests of {workload.manifest.name} in {workload.environment.name} are refused:\n- "
+            f"The manifests of {workload.declaration.name} in {workload.environment.name} are refused:\n- "
             + "\n- ".join(truncate_lines(MOST_VIOLATIONS, violations))
             + "\nNothing was changed. Correct the manifests, or what supply-chain.yaml declares."
         )
@@ -325,7 +325,7 @@ def _list_secrets(pod: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _find_in_template(workload: Workload, template: Mapping[str, Any], hardened: Mapping[str, Any]) -> Iterator[str]:
-    yield from find_violations(template, hardened, workload.manifest.runtime)
+    yield from find_violations(template, hardened, workload.declaration.runtime)
     pod = template.get("spec") or {}
     named = {each.secret for each in workload.placement.secrets.values()}
     if others := sorted({*_list_secrets(pod)} - named):
@@ -333,7 +333,7 @@ def _find_in_template(workload: Workload, template: Mapping[str, Any], hardened:
     containers = pod.get("containers") or ()
     for each in (*containers, *(pod.get("initContainers") or ())):
         if (image := each.get("image")) not in _admitted(workload):
-            yield f"{each.get('name')}: no gate admitted {image}; the image has to be {workload.manifest.name}"
+            yield f"{each.get('name')}: no gate admitted {image}; the image has to be {workload.declaration.name}"
     main = [each for each in containers if each.get("name") == CONTAINER]
     if not any(each.get("readinessProbe") for each in main):
         yield f"there has to be a container {CONTAINER} with a readinessProbe"
@@ -342,7 +342,7 @@ def _find_in_template(workload: Workload, template: Mapping[str, Any], hardened:
 def _admitted(workload: Workload) -> tuple[str, ...]:
     """Return the names of the admitted image in manifests; a tag may mean another one at any time."""
     address = f"{workload.registry}/{workload.ref.repository}"
-    return workload.manifest.name, address, f"{address}@{workload.ref.digest}"
+    return workload.declaration.name, address, f"{address}@{workload.ref.digest}"
 
 
 def _adopt_object(workload: Workload, document: Document, ours: Mapping[tuple[str, str], Document]) -> Document:

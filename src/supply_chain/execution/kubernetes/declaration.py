@@ -11,7 +11,7 @@ from supply_chain.execution.kubernetes.hardening import find_violations
 from supply_chain.execution.kubernetes.namespace import NamespaceState
 from supply_chain.execution.kubernetes.rendering import LONGEST_GRACE, render_container_security, render_pod_security
 from supply_chain.execution.observation import Deviation
-from supply_chain.model.manifest import Runtime
+from supply_chain.model.declaration import Runtime
 from supply_chain.text import truncate_lines
 
 OF_PODS = {"dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler"}

@@ -10,7 +10,7 @@ from typing import Any
 
 from supply_chain.execution.kubernetes.differences import find_differences
 from supply_chain.model.container import Profile, make_profile
-from supply_chain.model.manifest import ContainerCommand, Runtime
+from supply_chain.model.declaration import ContainerCommand, Runtime
 
 POD_FIELDS = frozenset({
     "affinity", "automountServiceAccountToken", "containers", "enableServiceLinks", "initContainers", "nodeSelector",

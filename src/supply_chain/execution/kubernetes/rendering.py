@@ -36,8 +36,8 @@ from supply_chain.model.container import (
     Profile,
     make_slug,
 )
+from supply_chain.model.declaration import Classification, Runtime, Service
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Classification, Runtime, Service
 
 CONTAINER = "application"
 """The name of the container in a pod."""
@@ -70,7 +70,7 @@ def make_object_name(application: str) -> str:
 class Workload(ConfiguredService):
     """An application at a digest in an environment. `run_id` is set if its pods are replaced in any case."""
 
-    manifest: Service
+    declaration: Service
     ref: ImageRef
     environment: KubernetesEnvironment
     registry: str
@@ -79,22 +79,22 @@ class Workload(ConfiguredService):
     @property
     def name(self) -> str:
         """The name of its objects."""
-        return make_object_name(self.manifest.name)
+        return make_object_name(self.declaration.name)
 
     @property
     def placement(self) -> KubernetesPlacement:
         """Its pods and configuration in the environment."""
-        return self.environment.placement(self.manifest.name)
+        return self.environment.placement(self.declaration.name)
 
     @property
     def nodes(self) -> NodeRequirement:
         """What it requires of its nodes."""
-        return compute_required_nodes(self.environment.nodes, self.manifest)
+        return compute_required_nodes(self.environment.nodes, self.declaration)
 
     @property
     def node_selector(self) -> dict[str, str]:
         """The labels of nodes on which its pods run."""
-        system, _, architecture = self.manifest.build.platform.partition("/")
+        system, _, architecture = self.declaration.build.platform.partition("/")
         return {**self.nodes.labels, "kubernetes.io/os": system, "kubernetes.io/arch": architecture}
 
     @property
@@ -110,7 +110,7 @@ class Workload(ConfiguredService):
     @property
     def deadline(self) -> int:
         """Seconds within which each new pod has to become ready."""
-        return self.manifest.probe.start_timeout + SCHEDULING
+        return self.declaration.probe.start_timeout + SCHEDULING
 
     @property
     def selector(self) -> dict[str, str]:
@@ -125,16 +125,16 @@ class Workload(ConfiguredService):
 
 def check_supported(workload: Workload) -> None:
     """Raise `SettingInvalid` if a cluster cannot run the application as it is declared."""
-    manifest, where = workload.manifest, workload.environment.name
-    if manifest.classification is Classification.CONFIDENTIAL:
+    declaration, where = workload.declaration, workload.environment.name
+    if declaration.classification is Classification.CONFIDENTIAL:
         raise SettingInvalid(
-            f"{manifest.name} is confidential, and {where} is in a cluster, whose nodes pull images in plain: the "
+            f"{declaration.name} is confidential, and {where} is in a cluster, whose nodes pull images in plain: the "
             "grant on its key would protect nothing.\nDeploy it to an environment with `target: docker`."
         )
-    if manifest.runtime.init:
+    if declaration.runtime.init:
         raise SettingInvalid(
-            f"{manifest.name} declares `runtime.init`, and {where} is in a cluster, whose pods have no init process.\n"
-            "Make the program end on SIGTERM and remove `init`, or put an init process into its image."
+            f"{declaration.name} declares `runtime.init`, and {where} is in a cluster, whose pods have no init "
+            "process.\nMake the program end on SIGTERM and remove `init`, or put an init process into its image."
         )
 
 
@@ -143,7 +143,7 @@ def render(workload: Workload) -> tuple[tuple[Kind, Document], ...]:
 
     Raises `SettingInvalid` if the application has no place in the environment, or if a cluster cannot run it.
     """
-    workload.environment.placement(workload.manifest.name)
+    workload.environment.placement(workload.declaration.name)
     check_supported(workload)
     return (
         (SERVICE_ACCOUNTS, _service_account(workload)),
@@ -192,8 +192,8 @@ def _deny_all(workload: Workload) -> Document:
 
 def _network_policy(workload: Workload) -> Document:
     """Return what the pods may reach, and who reaches them: the environment, as on a container host, and DNS."""
-    probe = {"port": workload.manifest.probe.port, "protocol": "TCP"}
-    ports = [probe, *({"port": port, "protocol": "TCP"} for port in workload.manifest.runtime.ports)]
+    probe = {"port": workload.declaration.probe.port, "protocol": "TCP"}
+    ports = [probe, *({"port": port, "protocol": "TCP"} for port in workload.declaration.runtime.ports)]
     ingress: list[dict[str, Any]] = [{"from": [{"podSelector": {}}], "ports": ports}]
     if workload.placement.reached_from:
         ingress.append({"from": [_namespace(name) for name in workload.placement.reached_from], "ports": [probe]})
@@ -213,7 +213,7 @@ def _namespace(name: str) -> dict[str, Any]:
 
 
 def _service(workload: Workload) -> Document:
-    numbers = (workload.manifest.probe.port, *workload.manifest.runtime.ports)
+    numbers = (workload.declaration.probe.port, *workload.declaration.runtime.ports)
     ports = [{"name": f"p{port}", "port": port, "targetPort": port, "protocol": "TCP"} for port in numbers]
     spec = {"selector": workload.selector, "ports": ports, "type": "ClusterIP"}
     return _object(SERVICES, workload.name, workload, workload.selector, spec=spec)
@@ -237,7 +237,7 @@ def _autoscaler(workload: Workload) -> list[tuple[Kind, Document]]:
 
 def _deployment(workload: Workload) -> Document:
     """Return the Deployment; an autoscaler sets the number of its pods, if there is one."""
-    annotations = {APPLICATION: workload.manifest.name, DIGEST: workload.ref.digest,
+    annotations = {APPLICATION: workload.declaration.name, DIGEST: workload.ref.digest,
                    CONFIGURATION: workload.configuration}  # fmt: skip
     if workload.run_id:
         annotations[RUN] = workload.run_id
@@ -274,8 +274,8 @@ def _pod(workload: Workload) -> dict[str, Any]:
         "nodeSelector": workload.node_selector,
         "tolerations": render_tolerations(workload.nodes),
         "topologySpreadConstraints": spread,
-        "terminationGracePeriodSeconds": workload.manifest.probe.stop_timeout + DRAIN,
-        "securityContext": render_pod_security(workload.manifest.runtime),
+        "terminationGracePeriodSeconds": workload.declaration.probe.stop_timeout + DRAIN,
+        "securityContext": render_pod_security(workload.declaration.runtime),
         "containers": [_container(workload)],
         "volumes": [{"name": name, "emptyDir": {"medium": "Memory"}} for name, _ in _writable(workload)],
     }
@@ -303,7 +303,7 @@ def render_container_security(runtime: Runtime) -> dict[str, Any]:
 
 
 def _container(workload: Workload) -> dict[str, Any]:
-    runtime, probe = workload.manifest.runtime, workload.manifest.probe
+    runtime, probe = workload.declaration.runtime, workload.declaration.probe
     request = {"path": probe.path, "port": probe.port, "scheme": "HTTP"}
     secrets = [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}

@@ -86,7 +86,7 @@ class Rollout:
         `ManifestsRefused` if an object is part of another application or claims a host of it, `ClusterConflict` if
         somebody else deploys the application, and the cluster's errors.
         """
-        check_nodes(self.cluster, self.workload.manifest.name, self.workload.node_selector, self.workload.nodes)
+        check_nodes(self.cluster, self.workload.declaration.name, self.workload.node_selector, self.workload.nodes)
         scaled = is_scaled(self.read_deployment())
         for kind, document in objects:
             self.cluster.apply(
@@ -218,7 +218,7 @@ class Rollout:
     def _conflict(self, deployment: Document) -> ClusterConflict:
         digest = read_pod_annotations(deployment).get(DIGEST, "")
         return ClusterConflict(
-            f"{self.workload.manifest.name} {self.workload.ref.short} was not deployed to "
+            f"{self.workload.declaration.name} {self.workload.ref.short} was not deployed to "
             f"{self.workload.environment.name}: somebody else deployed "
             f"{shorten_digest(digest) or 'another image'} meanwhile.\n"
             "Let one place deploy to an environment, and deploy again what has to run."
@@ -252,7 +252,7 @@ class Rollout:
         with contextlib.suppress(SupplyChainError):  # the reason is more than its details
             last = self._last_words()
         return DeploymentFailed(
-            f"{self.workload.manifest.name} {self.workload.ref.short} was not deployed to "
+            f"{self.workload.declaration.name} {self.workload.ref.short} was not deployed to "
             f"{self.workload.environment.name}: {sanitize_text(trouble)}.\n"
             + (f"Its last output and events:\n{last}\n" if last else "It wrote nothing.\n")
             + "Correct the application, or what the message names, and deploy again."

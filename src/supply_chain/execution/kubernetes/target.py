@@ -94,7 +94,7 @@ class KubernetesTarget:
 
         Raises `SettingInvalid` for what a cluster cannot run, `ManifestsRefused`, and the errors of `Rollout.run`.
         """
-        workload = Workload(request.manifest, request.ref, self.environment, self.registry)
+        workload = Workload(request.declaration, request.ref, self.environment, self.registry)
         brought = read_brought(self.manifests, workload, self.renderer)
 
         def plan(run_id: str) -> tuple[Workload, Objects]:
@@ -191,7 +191,7 @@ class KubernetesTarget:
         owner = replica_set["metadata"] if replica_set else running["metadata"]
         return Deployment(
             environment=self.environment.name,
-            application=request.manifest.name,
+            application=request.declaration.name,
             digest=request.ref.digest,
             container=owner["uid"],
             name=workload.name,
@@ -200,7 +200,7 @@ class KubernetesTarget:
                 namespace=self.environment.namespace,
                 documents=tuple(dict(document) for _, document in objects),
             ),
-            probe=request.manifest.probe,
+            probe=request.declaration.probe,
             settings=workload.settings,
             profile=workload.profile,
             configuration=workload.configuration,

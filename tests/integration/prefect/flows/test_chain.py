@@ -47,7 +47,7 @@ async def test_freeze_stops_chain_of_push_but_not_of_person(
     """After the freeze, catch-up continues from the last finished tier."""
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows, "_check_environment", lambda *_: None)
-    monkeypatch.setattr(flows, "open_snapshot", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
+    monkeypatch.setattr(flows, "open_snapshot", lambda *_: nullcontext(SimpleNamespace(declaration=make.declaration())))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
     monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=Mock()))
     called: list[str] = []
@@ -105,7 +105,7 @@ async def test_refused_name_ends_chain_as_refused(machine, make, monkeypatch):
         reasons=(Reason(code="name.taken", fact="hello is another's", remedy="use another name"),),
     )
     monkeypatch.setattr(flows, "_check_environment", lambda *_: None)
-    snapshot = SimpleNamespace(manifest=make.manifest())
+    snapshot = SimpleNamespace(declaration=make.declaration())
     monkeypatch.setattr(flows, "open_snapshot", lambda *_: nullcontext(snapshot))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
     monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=Mock()))
@@ -124,7 +124,7 @@ async def test_policies_are_checked_while_the_image_is_built(machine, make, monk
         built.append(await asyncio.to_thread(checked.wait, 60))
 
     monkeypatch.setattr(flows, "_check_environment", lambda *_: None)
-    monkeypatch.setattr(flows, "open_snapshot", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
+    monkeypatch.setattr(flows, "open_snapshot", lambda *_: nullcontext(SimpleNamespace(declaration=make.declaration())))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
     monkeypatch.setattr(flows, "_chain", build)
     workbench = SimpleNamespace(check_policies=checked.set, find_excluded=None)
@@ -149,8 +149,8 @@ async def test_missing_placement_is_noted_before_build(machine, make, monkeypatc
         before.extend(notes)
 
     monkeypatch.setattr(RunReporter, "note", lambda _, text: notes.append(text))
-    manifest = make.manifest(name="hello", environments=("staging",))
-    monkeypatch.setattr(flows, "open_snapshot", lambda *_: nullcontext(SimpleNamespace(manifest=manifest)))
+    declaration = make.declaration(name="hello", environments=("staging",))
+    monkeypatch.setattr(flows, "open_snapshot", lambda *_: nullcontext(SimpleNamespace(declaration=declaration)))
     monkeypatch.setattr(flows, "_chain", build)
     monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=workbench))
 
@@ -168,7 +168,7 @@ async def by_push(machine, make, monkeypatch, tmp_path):
     for part, stand_in in (
         ("_check_environment", lambda *_: None), ("report_run", lambda *_: nullcontext()), ("_chain", steps),
         ("SOON", 0.3),
-        ("open_snapshot", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest(name=name)))),
+        ("open_snapshot", lambda *_: nullcontext(SimpleNamespace(declaration=make.declaration(name=name)))),
         ("read_application", AsyncMock(return_value=name)),
     ):  # fmt: skip
         monkeypatch.setattr(flows, part, stand_in)

@@ -100,7 +100,7 @@ async def test_refresh_queries_host_of_several_environments_once(shop):
     container = shop.engine.create(
         ContainerSpec(
             name="stranger", image=image, labels={}, environment={},
-            profile=make_profile(shop.fleet.make.manifest().runtime),
+            profile=make_profile(shop.fleet.make.declaration().runtime),
         )
     )  # fmt: skip
     shop.engine.start(container)

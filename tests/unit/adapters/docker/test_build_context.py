@@ -9,8 +9,8 @@ from supply_chain.errors import DiskFull, SourceInvalid
 
 @pytest.fixture
 def snapshot(make, tmp_path):
-    def build(manifest):
-        return make.snapshot(tmp_path / "snapshot", manifest=manifest, source=make.source(committed=7))
+    def build(declaration):
+        return make.snapshot(tmp_path / "snapshot", declaration=declaration, source=make.source(committed=7))
 
     return build
 
@@ -19,7 +19,7 @@ def never(*_):
     raise AssertionError("there is nothing to make")
 
 
-@pytest.mark.parametrize("kind", ["manifest", "base"])
+@pytest.mark.parametrize("kind", ["declaration", "base"])
 def test_build_context_without_rootfs_is_the_snapshot(make, snapshot, kind):
     """No copy is made."""
     taken = snapshot(getattr(make, kind)())

@@ -49,7 +49,7 @@ from supply_chain.errors import (
     SupplyChainError,
 )
 from supply_chain.model.container import LINES, LOG, OWNER, Change, ContainerSpec, Listener, Profile, make_profile
-from supply_chain.model.manifest import Runtime
+from supply_chain.model.declaration import Runtime
 from tests.support.present import present
 from tests.unit.adapters.docker.inspected import DIGEST, INSPECTED
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from supply_chain.adapters.git import snapshot as adapter
 from supply_chain.adapters.git.repository import open_repository
-from supply_chain.adapters.git.snapshot import OLDEST, read_manifest_at, take_snapshot, verify_snapshot
+from supply_chain.adapters.git.snapshot import OLDEST, read_declaration_at, take_snapshot, verify_snapshot
 from supply_chain.development import snapshot as rules
 from supply_chain.errors import DeclarationInvalid, DiskFull, SourceInvalid
 from supply_chain.model.image import digest_of
@@ -61,14 +61,14 @@ def test_declaration_is_read_from_commit_or_working_copy_without_links(hello):
     revision = git(hello, "rev-parse", "HEAD")
     declared = (hello / "supply-chain.yaml").read_text()
     (hello / "supply-chain.yaml").write_text(declared.replace("name: hello", "name: other"))
-    assert (read_manifest_at(hello, revision).name, read_manifest_at(hello, None).name) == ("hello", "other")
+    assert (read_declaration_at(hello, revision).name, read_declaration_at(hello, None).name) == ("hello", "other")
 
     (hello / "supply-chain.yaml").rename(hello / "elsewhere.yaml")
     (hello / "supply-chain.yaml").symlink_to("elsewhere.yaml")
     with pytest.raises(SourceInvalid):
-        read_manifest_at(hello, None)
+        read_declaration_at(hello, None)
     with pytest.raises(SourceInvalid, match="no revision"):
-        read_manifest_at(hello, "0" * 40)
+        read_declaration_at(hello, "0" * 40)
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def test_snapshot_has_declaration_dockerfile_and_context_apart(hello):
             "supply-chain.yaml", "dockerfile/Dockerfile", "ignore/.dockerignore",
             "context/supply-chain.yaml", "context/.dockerignore", "context/file", "context/deep/er/file",
         }  # fmt: skip
-        assert snapshot.declaration.read_text() == DECLARATION
-        assert snapshot.manifest.name == "hello"
+        assert snapshot.declaration_file.read_text() == DECLARATION
+        assert snapshot.declaration.name == "hello"
         assert snapshot.digest_of("./Dockerfile") == digest_of(APPLICATION["Dockerfile"].encode())
         assert stat.S_IMODE(snapshot.directory.stat().st_mode) == 0o700
     assert not snapshot.directory.exists()
@@ -655,7 +655,7 @@ def write_dockerfile_of(snapshot):
 
 
 def write_declaration_of(snapshot):
-    snapshot.declaration.write_text(DECLARATION + "\n")
+    snapshot.declaration_file.write_text(DECLARATION + "\n")
 
 
 def make_copy_executable(snapshot):

@@ -3,7 +3,7 @@
 import pytest
 
 from supply_chain.adapters.image.configuration import Start, runs_as_root
-from supply_chain.model.manifest import Runtime
+from supply_chain.model.declaration import Runtime
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from supply_chain.adapters.image.python_sources import (
     is_python_text,
     select_startup_lines,
 )
-from supply_chain.model.manifest import ContainerCommand, Runtime
+from supply_chain.model.declaration import ContainerCommand, Runtime
 from tests.support.filesystem import lay_files
 
 CODE = b"eval(input())\n"

@@ -25,7 +25,7 @@ from supply_chain.adapters.tools.bandit import (
 from supply_chain.development.review import apply_reviews
 from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, CheckResult, Outcome
-from supply_chain.model.manifest import ReviewedFindings
+from supply_chain.model.declaration import ReviewedFindings
 from tests.support.python_tools import BANDIT
 
 

@@ -12,7 +12,7 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import mmdebstrap
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
 from supply_chain.errors import BuildFailed, DiskFull, ToolFailed
-from supply_chain.model.manifest import Rootfs
+from supply_chain.model.declaration import Rootfs
 
 WANTED = Rootfs(suite="trixie", packages=("python3",))
 

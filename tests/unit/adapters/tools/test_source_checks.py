@@ -7,7 +7,7 @@ import pytest
 from supply_chain.adapters.tools.source_checks import plan_source_checks
 from supply_chain.errors import ToolMissing
 from supply_chain.evidence.checks import Check
-from tests.support.builders import manifest
+from tests.support.builders import declaration
 
 FINDING = {
     "test_id": "B602", "issue_severity": "HIGH", "issue_text": "shell", "filename": "./a.py", "line_number": 3,
@@ -46,10 +46,10 @@ def test_each_check_reads_the_snapshot_with_its_tool(make, tmp_path, tools):
 
 def test_declaration_outside_context_is_searched_for_secrets(make, tmp_path, tools):
     """They are public as the source is."""
-    declared = manifest(build={"context": "app", "dockerfile": "Dockerfile"})
-    snapshot = make.snapshot(tmp_path, manifest=declared)
+    declared = declaration(build={"context": "app", "dockerfile": "Dockerfile"})
+    snapshot = make.snapshot(tmp_path, declaration=declared)
     key = "AKIA" + "IOSFODNN7EXAMPLF"
-    snapshot.declaration.write_text(f"owner: {key}\n")
+    snapshot.declaration_file.write_text(f"owner: {key}\n")
 
     found = results(plan_source_checks(tools.__getitem__, snapshot, lambda: make.noon))
 
@@ -62,7 +62,7 @@ def test_reviewed_findings_are_warnings_of_secrets_and_source(make, tmp_path, to
         {"check": "source", "at": ["a.py:3"], "reason": "a test"},
         {"check": "secrets", "at": ["a.py:3"], "reason": "a test"},
     ]
-    snapshot = make.snapshot(tmp_path, manifest=manifest(reviewed=reviewed), files={"a.py": "x = 1\n"})
+    snapshot = make.snapshot(tmp_path, declaration=declaration(reviewed=reviewed), files={"a.py": "x = 1\n"})
 
     found = results(plan_source_checks(tools.__getitem__, snapshot, lambda: make.noon))
 

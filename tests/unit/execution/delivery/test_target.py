@@ -30,8 +30,8 @@ from supply_chain.execution.deployment import DockerPlace, Expected, KubernetesP
 from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS
 from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Classification
 from tests.contract.target import Harness, TargetContract, raising
 from tests.support.memory_branch import MemoryBranch
 from tests.support.memory_cluster import NOON, MemoryCluster, make_harness
@@ -144,7 +144,7 @@ def harness(cluster: MemoryCluster, controller: Controller, make: SimpleNamespac
         return made.recorded[-1].expected if made.recorded else None
 
     target = GitTarget(kubernetes, controller.branch, find_recorded, lambda: controller.time)
-    made = make_harness(target, cluster, make.manifest(), BAD)
+    made = make_harness(target, cluster, make.declaration(), BAD)
     return made
 
 
@@ -176,7 +176,7 @@ def test_promotion_is_one_commit_with_image_and_run(harness, branch):
     assert isinstance(first.place, KubernetesPlace) and first.place.documents == () and first.place.git
     assert first.place.git.model_dump() == {
         "repository": branch.address, "branch": "main", "path": PATH, "commit": branch.head,
-        "runtime": harness.manifest.runtime.model_dump(),
+        "runtime": harness.declaration.runtime.model_dump(),
     }  # fmt: skip
 
 
@@ -477,7 +477,7 @@ def test_record_without_runtime_declaration_is_not_compared(harness, cluster):
 
 def test_confidential_image_is_refused(harness, branch):
     """The nodes pull images in plain."""
-    harness.manifest = harness.manifest.model_copy(update={"classification": Classification.CONFIDENTIAL})
+    harness.declaration = harness.declaration.model_copy(update={"classification": Classification.CONFIDENTIAL})
 
     with pytest.raises(SettingInvalid, match="confidential"):
         harness.deploy(harness.good())

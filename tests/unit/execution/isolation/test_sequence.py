@@ -92,7 +92,7 @@ def isolation(cluster, make, world) -> Isolation:
 
     target = KubernetesTarget(ENVIRONMENT, lambda: cluster, "registry", lambda: NOON, lambda _: None)
     harness = Harness(
-        target, make.manifest(), lambda: f"sha256:{next(numbers):064x}", "sha256:" + "b" * 64, running, lambda d: d
+        target, make.declaration(), lambda: f"sha256:{next(numbers):064x}", "sha256:" + "b" * 64, running, lambda d: d
     )
     isolator = KubernetesIsolator(ENVIRONMENT, lambda: cluster, now, lambda _: None, "registry/{}".format)
     made = Isolation(harness, isolator, world, now)

@@ -34,4 +34,4 @@ def harness(cluster: MemoryCluster, make: SimpleNamespace) -> Harness:
     target = KubernetesTarget(
         ENVIRONMENT, lambda: cluster, "registry", now, lambda _: None, is_same=lambda _, digest: digest == SAME
     )
-    return make_harness(target, cluster, make.manifest(), BAD)
+    return make_harness(target, cluster, make.declaration(), BAD)

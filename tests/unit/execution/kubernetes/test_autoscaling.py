@@ -32,7 +32,7 @@ def cluster() -> MemoryCluster:
 def harness(cluster: MemoryCluster, make: SimpleNamespace) -> Harness:
     target = KubernetesTarget(environment(SCALED), lambda: cluster, "registry", lambda: NOON, lambda _: None)
     numbers = iter(range(1, 100))
-    return Harness(target, make.manifest(), lambda: f"sha256:{next(numbers):064x}", BAD, set, str)
+    return Harness(target, make.declaration(), lambda: f"sha256:{next(numbers):064x}", BAD, set, str)
 
 
 def environment(placement: Mapping[str, object]) -> KubernetesEnvironment:

@@ -83,13 +83,13 @@ def workload(make) -> Workload:
         name="staging", target="kubernetes", cluster="c", namespace="shop",
         applications={"hello": KubernetesPlacement(replicas=3, environment={"GREETING": "hi"})},
     )  # fmt: skip
-    manifest = make.manifest(
+    declaration = make.declaration(
         runtime={
             "writable": ("/tmp",), "memory": "64MiB", "cpu": 0.5, "configuration_paths": ("/pages",),
             "commands": ({"args": ("--fast",)}, {"command": ("/hello", "check")}),
         }
     )  # fmt: skip
-    return Workload(manifest, REF, environment, "registry.test")
+    return Workload(declaration, REF, environment, "registry.test")
 
 
 def changed(document: Any, path: str, value: object) -> Any:
@@ -121,7 +121,7 @@ def test_manifests_get_admitted_digest_and_settings_of_environment(workload):
     assert deployment["spec"]["template"]["metadata"]["annotations"]["cscm.digest"] == REF.digest
     assert pod["volumes"][0] == {"name": "work", "emptyDir": {"medium": "Memory"}}
     assert pod["serviceAccountName"] == "hello" and pod["automountServiceAccountToken"] is False
-    assert pod["terminationGracePeriodSeconds"] == workload.manifest.probe.stop_timeout + DRAIN
+    assert pod["terminationGracePeriodSeconds"] == workload.declaration.probe.stop_timeout + DRAIN
     assert objects["Service", "admin"]["spec"]["selector"] == {"app": "hello", **workload.selector}
     assert objects["ConfigMap", "pages"]["data"] == {"index": "hi"}
     assert ("NetworkPolicy", "cscm-deny-all") in objects and ("ServiceAccount", "hello") in objects
@@ -598,7 +598,7 @@ def test_target_renders_chart_of_application(workload, tmp_path):
     target = KubernetesTarget(
         environment, lambda: cluster, "registry", lambda: NOON, lambda _: None, tmp_path, renderer
     )
-    harness = Harness(target, workload.manifest, str, "", set, str)
+    harness = Harness(target, workload.declaration, str, "", set, str)
     write(tmp_path / "hello", *ALL)
     (tmp_path / "hello/Chart.yaml").write_text("name: hello")
 
@@ -616,7 +616,7 @@ def test_object_of_another_application_is_refused(workload, tmp_path):
     applications = {"hello": KubernetesPlacement(manifests="hello"), "shop": KubernetesPlacement()}
     environment = workload.environment.model_copy(update={"applications": applications})
     target = KubernetesTarget(environment, lambda: cluster, "registry", lambda: NOON, lambda _: None, tmp_path)
-    harness = Harness(target, workload.manifest, str, "", set, str)
+    harness = Harness(target, workload.declaration, str, "", set, str)
     write(tmp_path / "hello", *ALL, changed(ADMIN, "metadata/name", "shop"))
     with pytest.raises(ManifestsRefused, match="Service shop: it has the name of another application"):
         harness.deploy(REF.digest)
@@ -637,7 +637,7 @@ def test_host_of_another_application_is_refused(workload, tmp_path, late):
     placement = KubernetesPlacement(manifests="hello", reached_from=("ingress",))
     environment = workload.environment.model_copy(update={"applications": {"hello": placement}})
     target = KubernetesTarget(environment, lambda: cluster, "registry", lambda: NOON, lambda _: None, tmp_path)
-    harness = Harness(target, workload.manifest, str, "", set, str)
+    harness = Harness(target, workload.declaration, str, "", set, str)
     write(tmp_path / "hello", *ALL, INGRESS)
     labels = {"cscm.managed": "true", "cscm.application": "shop", "cscm.environment": "other"}
     other = {**INGRESS, "metadata": {"name": "shop", "namespace": "other", "labels": labels}}
@@ -660,7 +660,7 @@ def test_target_removes_objects_missing_in_new_manifests(workload, tmp_path):
     placement = KubernetesPlacement(replicas=3, manifests="hello")
     environment = workload.environment.model_copy(update={"applications": {"hello": placement}})
     target = KubernetesTarget(environment, lambda: cluster, "registry", lambda: NOON, lambda _: None, tmp_path)
-    harness = Harness(target, workload.manifest, str, "", set, str)
+    harness = Harness(target, workload.declaration, str, "", set, str)
     write(tmp_path / "hello", *ALL)
     first = harness.deploy(REF.digest)
     assert harness.codes(first) == [("hello", [])] and not harness.deploy(REF.digest).changed

@@ -60,7 +60,7 @@ def isolation(cluster: MemoryCluster, make: Any, world: Any) -> Isolation:
         return NOON + timedelta(seconds=next(clock))
 
     target = KubernetesTarget(ENVIRONMENT, lambda: cluster, "registry", lambda: NOON, lambda _: None)
-    harness = Harness(target, make.manifest(), lambda: f"sha256:{next(numbers):064x}", "", set, str)
+    harness = Harness(target, make.declaration(), lambda: f"sha256:{next(numbers):064x}", "", set, str)
     inside = KubernetesIsolator(
         ENVIRONMENT, lambda: cluster, now, lambda _: None, "registry/{}".format, count().__next__
     )

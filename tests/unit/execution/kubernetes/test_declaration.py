@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from supply_chain.execution.kubernetes.declaration import judge_deployment
-from supply_chain.model.manifest import ContainerCommand, Runtime
+from supply_chain.model.declaration import ContainerCommand, Runtime
 
 RUNTIME = Runtime(
     writable=("/tmp",), capabilities=("CHOWN",), commands=(ContainerCommand(args=("serve",)),),

@@ -39,14 +39,14 @@ def node(name: str = "one", labels: dict[str, str] | None = None, **spec: object
 
 def pod_of(make, *nodes: Mapping[str, object]) -> dict[str, object]:
     ref = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
-    objects = dict(render(Workload(make.manifest(), ref, environment(*nodes), "registry")))
+    objects = dict(render(Workload(make.declaration(), ref, environment(*nodes), "registry")))
     pod: dict[str, object] = objects[DEPLOYMENTS]["spec"]["template"]["spec"]
     return pod
 
 
 def test_requirements_of_classification_owner_and_application_all_apply(make):
     """A tenant's internal application runs on the tenant's internal nodes."""
-    owner = make.manifest().owner
+    owner = make.declaration().owner
     tenant = {"owners": [owner], "labels": {"tenant": "a"}, "tolerations": [TAINT, {"key": "tenant"}]}
     own = {"applications": ["hello"], "owners": [owner], "labels": {"gpu": ""},
            "tolerations": [{"key": "gpu", "effect": "NoExecute"}]}  # fmt: skip
@@ -117,7 +117,7 @@ def test_deployment_without_qualifying_node_is_refused(make):
     """Its pods would wait for a node until the deadline."""
     cluster = MemoryCluster()
     target = KubernetesTarget(environment(RESERVED), lambda: cluster, "registry", lambda: NOON, lambda _: None)
-    harness = Harness(target, make.manifest(), lambda: "sha256:" + "a" * 64, "", set, str)
+    harness = Harness(target, make.declaration(), lambda: "sha256:" + "a" * 64, "", set, str)
     cluster.objects["Node", "", "one"] = node(labels=PLATFORM)
 
     with pytest.raises(NoSuitableNode, match=r"No node qualifies for hello: none has pool=internal") as raised:
@@ -133,11 +133,11 @@ def test_nodes_are_listed_only_where_environment_reserves_some(make):
     cluster = MemoryCluster(failing={"list Node": ClusterRefused("forbidden\nno")})
     target = KubernetesTarget(environment(), lambda: cluster, "registry", lambda: NOON, lambda _: None)
 
-    assert Harness(target, make.manifest(), str, "", set, str).deploy("sha256:" + "a" * 64).changed
+    assert Harness(target, make.declaration(), str, "", set, str).deploy("sha256:" + "a" * 64).changed
 
     reserved = replace(target, environment=environment(RESERVED))
     with pytest.raises(ClusterRefused, match="forbidden"):
-        Harness(reserved, make.manifest(), str, "", set, str).deploy("sha256:" + "a" * 64)
+        Harness(reserved, make.declaration(), str, "", set, str).deploy("sha256:" + "a" * 64)
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def placed(make):
     cluster = MemoryCluster()
     cluster.objects["Node", "", "one"] = node(labels={**PLATFORM, **POOL})
     target = KubernetesTarget(environment(RESERVED), lambda: cluster, "registry", lambda: NOON, lambda _: None)
-    deployment = Harness(target, make.manifest(), str, "", set, str).deploy("sha256:" + "a" * 64)
+    deployment = Harness(target, make.declaration(), str, "", set, str).deploy("sha256:" + "a" * 64)
     for (kind, *_), each in cluster.objects.items():
         if kind == "Pod":
             each["spec"]["nodeName"] = "one"

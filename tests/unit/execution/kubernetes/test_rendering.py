@@ -15,12 +15,12 @@ def rendered(make):
     """Return a function that renders the objects, by kind; of network policies, the application's own."""
 
     def run(placement=None, **declared):
-        manifest = make.manifest(**declared)
+        declaration = make.declaration(**declared)
         environment = KubernetesEnvironment(
             name="staging", target="kubernetes", cluster="c", namespace="shop",
-            applications={manifest.name: KubernetesPlacement(**placement or {})},
+            applications={declaration.name: KubernetesPlacement(**placement or {})},
         )  # fmt: skip
-        objects = render(Workload(manifest, REF, environment, "registry.test"))
+        objects = render(Workload(declaration, REF, environment, "registry.test"))
         return {kind.name: document for kind, document in objects}
 
     return run
@@ -143,7 +143,7 @@ def test_application_without_place_is_refused(make):
     environment = KubernetesEnvironment(name="staging", target="kubernetes", cluster="c", namespace="shop")
 
     with pytest.raises(SettingInvalid, match=r"hello has no place in staging"):
-        render(Workload(make.manifest(), REF, environment, "registry.test"))
+        render(Workload(make.declaration(), REF, environment, "registry.test"))
 
 
 @pytest.mark.parametrize("application", ["hello", "team/hello", "2048", "a.b", "a_b", "x" * 128, "a" * 51])

@@ -163,7 +163,7 @@ def test_deployment_that_serves_without_a_record_is_not_rolled_again(harness):
 def other(harness, cluster, make):
     """Another deployer of the application."""
     target = replace(harness.target, wait=lambda _: None)
-    return make_harness(target, cluster, make.manifest(), BAD)
+    return make_harness(target, cluster, make.declaration(), BAD)
 
 
 def test_overtaken_deployment_fails_and_restores_nothing(harness, cluster, other):
@@ -220,7 +220,7 @@ class Time:
 @pytest.fixture
 def rollout(harness, cluster):
     time = Time()
-    workload = Workload(harness.manifest, ImageRef(repository="curated/hello", digest=SLOW),
+    workload = Workload(harness.declaration, ImageRef(repository="curated/hello", digest=SLOW),
                         harness.target.environment, "registry")  # fmt: skip
     cluster.broken[SLOW] = STARTING
     for kind, document in render(workload):

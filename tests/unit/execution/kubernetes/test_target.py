@@ -10,8 +10,8 @@ import pytest
 from supply_chain.errors import AwsFailed, ClusterRefused, ClusterUnavailable, DeploymentFailed, SettingInvalid
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, DEPLOYMENTS, NETWORK_POLICIES, SERVICES
 from supply_chain.execution.kubernetes.rollout import find_stuck
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Classification
 from tests.contract.target import TargetContract
 from tests.support.memory_cluster import NOON, SAME
 
@@ -44,8 +44,8 @@ def test_refused_object_restores_those_before_it(harness, cluster):
     harness.deploy(harness.good())
     before = {key: value.get("spec") for key, value in cluster.objects.items()}
     cluster.failing["apply Deployment"] = ClusterRefused("refused now\nno")
-    harness.manifest = harness.manifest.model_copy(
-        update={"runtime": harness.manifest.runtime.model_copy(update={"ports": (9090,)})}
+    harness.declaration = harness.declaration.model_copy(
+        update={"runtime": harness.declaration.runtime.model_copy(update={"ports": (9090,)})}
     )
 
     with pytest.raises(ClusterRefused, match=r"(?s)refused now.*Deployment hello was not restored: refused now"):
@@ -114,7 +114,7 @@ def test_rollout_survives_outage_of_api_server(harness, cluster, monkeypatch):
 
 def test_confidential_image_is_refused_before_verdict_is_recorded(harness):
     """A node would pull its plain layers without the grant."""
-    harness.manifest = harness.manifest.model_copy(update={"classification": Classification.CONFIDENTIAL})
+    harness.declaration = harness.declaration.model_copy(update={"classification": Classification.CONFIDENTIAL})
     asked: list[str] = []
 
     with pytest.raises(SettingInvalid, match="confidential"):

@@ -398,24 +398,24 @@ class Base(Common):
         return ()
 
 
-AppManifest = Annotated[Service | Base, Field(discriminator="kind")]
-MANIFEST: TypeAdapter[Service | Base] = TypeAdapter(AppManifest)
+Declaration = Annotated[Service | Base, Field(discriminator="kind")]
+DECLARATION: TypeAdapter[Service | Base] = TypeAdapter(Declaration)
 
 
-def read_manifest(directory: Path) -> Service | Base:
+def read_declaration(directory: Path) -> Service | Base:
     """Read the declaration in an application's directory; raise `DeclarationInvalid` with what is wrong and where."""
     if not _is_directory(directory):
         raise DeclarationInvalid(f"{directory} is not a directory.\nName the directory that holds {FILE}.")
     _check_inside(directory, FILE)
-    manifest = read_document(directory / FILE, MANIFEST, GUIDE)
-    _check_inside(directory, manifest.build.context)
-    _check_inside(directory, manifest.build.dockerfile)
-    return manifest
+    declaration = read_document(directory / FILE, DECLARATION, GUIDE)
+    _check_inside(directory, declaration.build.context)
+    _check_inside(directory, declaration.build.dockerfile)
+    return declaration
 
 
-def parse_manifest(content: bytes, name: str) -> Service | Base:
+def parse_declaration(content: bytes, name: str) -> Service | Base:
     """Parse `content` as a declaration; errors call it `name`. Raise `DeclarationInvalid`."""
-    return parse_document(decode_document(content, name), MANIFEST, name, GUIDE)
+    return parse_document(decode_document(content, name), DECLARATION, name, GUIDE)
 
 
 def _check_inside(directory: Path, declared: str) -> None:
@@ -445,5 +445,5 @@ def make_json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": FILE,
-        **MANIFEST.json_schema(),
+        **DECLARATION.json_schema(),
     }

@@ -11,15 +11,15 @@ from pydantic import ValidationError
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.image_status import DIGESTS
 from supply_chain.lifecycle.decisions import PLANS
-from supply_chain.model.manifest import (
+from supply_chain.model.declaration import (
+    DECLARATION,
     FILE,
     GUIDE,
-    MANIFEST,
     Base,
     Classification,
     Service,
     make_json_schema,
-    read_manifest,
+    read_declaration,
 )
 from supply_chain.model.tier import TierName, name_evidence_repository
 from tests.support.command import ROOT
@@ -41,12 +41,12 @@ def read(tmp_path):
     def reading(values):
         text = values if isinstance(values, str) else yaml.safe_dump(values)
         (tmp_path / FILE).write_text(text)
-        return read_manifest(tmp_path)
+        return read_declaration(tmp_path)
 
     return reading
 
 
-def test_manifest_defaults_are_strict(read):
+def test_declaration_defaults_are_strict(read):
     """A declaration has to ask for every exception."""
     service = read(SERVICE)
 
@@ -255,13 +255,13 @@ def test_size_is_bytes_or_number_with_unit(read, text, size):
         ("limits.unknown", 1_000_001),
     ],
 )
-def test_manifest_refuses_integer_that_no_later_step_takes(read, path, value):
+def test_declaration_refuses_integer_that_no_later_step_takes(read, path, value):
     """What reads the declaration later would end without saying what is wrong with it."""
     with pytest.raises(DeclarationInvalid, match=f"{path.partition('.')[2]}: Input should be less than or equal to"):
         read(changed(SERVICE, path, value))
 
 
-def test_manifest_error_has_line_and_column(read):
+def test_declaration_error_has_line_and_column(read):
     """An editor can jump there."""
     text = yaml.safe_dump(SERVICE, sort_keys=False).replace("port: 8080", "port: 80")
 
@@ -291,7 +291,7 @@ def test_declaration_file_that_is_a_link_out_is_refused(tmp_path):
     (here / FILE).symlink_to(other / FILE)
 
     with pytest.raises(DeclarationInvalid, match="leaves the application's directory"):
-        read_manifest(here)
+        read_declaration(here)
 
 
 def test_path_without_declaration_is_refused(tmp_path):
@@ -299,9 +299,9 @@ def test_path_without_declaration_is_refused(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "nothing", tmp_path / "a\0b"):
         with pytest.raises(DeclarationInvalid, match="not a directory"):
-            read_manifest(path)
+            read_declaration(path)
     with pytest.raises(DeclarationInvalid, match="does not exist"):
-        read_manifest(tmp_path)
+        read_declaration(tmp_path)
 
 
 @given(
@@ -318,7 +318,7 @@ def test_any_value_is_read_or_declared_invalid(tmp_path_factory, value, key):
     for values in (SERVICE, BASE):
         (directory / FILE).write_text(yaml.safe_dump({**values, key: value}, allow_unicode=True))
         with contextlib.suppress(DeclarationInvalid):
-            read_manifest(directory)
+            read_declaration(directory)
 
 
 @given(st.data())
@@ -334,7 +334,7 @@ def test_any_text_is_declaration_or_declared_invalid(tmp_path_factory, data):
     text = data.draw(st.sampled_from([good[:start] + data.draw(likely) + good[end:], data.draw(st.text(max_size=100))]))
     (directory / FILE).write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
     with contextlib.suppress(DeclarationInvalid):
-        assert isinstance(read_manifest(directory), Service | Base)
+        assert isinstance(read_declaration(directory), Service | Base)
 
 
 def test_schema_has_every_key():
@@ -359,7 +359,9 @@ SUM = "sha256:" + "a" * 64
 )
 def test_fetch_accepts_pinned_images_and_urls(fetch):
     """Images need a digest, URLs need https and a checksum."""
-    assert MANIFEST.validate_python({**FETCHING, "build": {"fetch": fetch}}).build.fetch.model_dump(exclude_unset=True)
+    assert DECLARATION.validate_python({**FETCHING, "build": {"fetch": fetch}}).build.fetch.model_dump(
+        exclude_unset=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -387,7 +389,7 @@ def test_fetch_accepts_pinned_images_and_urls(fetch):
 def test_fetch_refuses_unpinned_images_and_urls(fetch):
     """Tags, other schemes and patterns are refused."""
     with pytest.raises(ValidationError):
-        MANIFEST.validate_python({**FETCHING, "build": {"fetch": fetch}})
+        DECLARATION.validate_python({**FETCHING, "build": {"fetch": fetch}})
 
 
 FETCHING = {"kind": "base", "name": "base/x", "owner": "us", "check": ["/x"]}
@@ -398,5 +400,5 @@ def test_empty_declaration_names_the_page_that_shows_one(tmp_path):
     (tmp_path / FILE).touch()
 
     with pytest.raises(DeclarationInvalid, match=rf"is empty\.\nWrite it as {GUIDE} shows"):
-        read_manifest(tmp_path)
+        read_declaration(tmp_path)
     assert (ROOT / GUIDE).is_file()
