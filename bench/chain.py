@@ -113,14 +113,14 @@ def _memory(pid: int) -> float:
 def _flow_seconds() -> float:
     """Return how many seconds the last chain ran, from its first line to its final state, as Prefect recorded it."""
     url, auth = os.environ["PREFECT_API_URL"], os.environ["PREFECT_API_AUTH_STRING"]
-    wanted = {
+    query = {
         "sort": "END_TIME_DESC",
         "limit": 1,
         "flows": {"name": {"any_": ["chain"]}},
         "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
     }
     user, _, password = auth.partition(":")
-    (run,) = httpx.post(f"{url}/flow_runs/filter", json=wanted, auth=(user, password)).raise_for_status().json()
+    (run,) = httpx.post(f"{url}/flow_runs/filter", json=query, auth=(user, password)).raise_for_status().json()
     return float(run["total_run_time"])
 
 
@@ -357,12 +357,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-once", type=int, default=10)
     parser.add_argument("--large", type=int, default=1024, metavar="MIB")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     if not shutil.which("bc"):
         raise SystemExit("bc is not on PATH; the script counts with it. Install it: apt-get install bc")
     load = os.getloadavg()[0]
-    runs = measured(asked.rounds)
-    text = page(load, *runs, at_once(asked.at_once), [(mib, sized(mib)) for mib in (1, asked.large)])
+    runs = measured(options.rounds)
+    text = page(load, *runs, at_once(options.at_once), [(mib, sized(mib)) for mib in (1, options.large)])
     write_page(text)
     print(text, *_steps(*runs), sep="\n")
 

@@ -120,8 +120,8 @@ class Api:
     def runs(self, since: datetime) -> list[dict[str, Any]]:
         """Return all runs that were created since then."""
         runs: list[dict[str, Any]] = []
-        wanted = {"flow_runs": {"expected_start_time": {"after_": since.isoformat()}}}
-        while page := self.ask("flow_runs/filter", {**wanted, "limit": 200, "offset": len(runs)}):
+        query = {"flow_runs": {"expected_start_time": {"after_": since.isoformat()}}}
+        while page := self.ask("flow_runs/filter", {**query, "limit": 200, "offset": len(runs)}):
             runs += page
         return runs
 

@@ -145,8 +145,8 @@ def measure(kubeconfig: Path, deployments: int, pods: int, looks: int) -> list[d
         tempfile.TemporaryDirectory() as directory,
     ):
         given = Path(directory) / "given.json"
-        wanted = EXPECTED.dump_python(tuple(expected), mode="json")
-        given.write_text(json.dumps({"environment": environment.model_dump(mode="json"), "expected": wanted}))
+        expected_json = EXPECTED.dump_python(tuple(expected), mode="json")
+        given.write_text(json.dumps({"environment": environment.model_dump(mode="json"), "expected": expected_json}))
         command = [sys.executable, "-m", "bench.monitoring", str(kubeconfig), "--given", str(given)]
         runs = (subprocess.run(command, check=True, capture_output=True, timeout=600) for _ in range(looks))
         return [json.loads(each.stdout) for each in runs]

@@ -70,8 +70,10 @@ class Server:
 
     def judge(self, facts: bytes) -> Answer:
         """Return the answer to the facts of an image."""
-        asked = b'{"input": ' + facts + b"}"
-        answer = self.client.post("/v1/data/cscm/deploy/verdict?metrics=true", content=asked).raise_for_status().json()
+        request = b'{"input": ' + facts + b"}"
+        answer = (
+            self.client.post("/v1/data/cscm/deploy/verdict?metrics=true", content=request).raise_for_status().json()
+        )
         metrics, results = answer["metrics"], answer["result"]
         codes = sorted(each["code"] for each in (*results["deny"], *results["warn"]))
         handled, evaluated = (metrics[f"timer_{each}_ns"] / 1e6 for each in ("server_handler", "rego_query_eval"))

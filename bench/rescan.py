@@ -149,8 +149,8 @@ def matched(files: Sequence[Path], scanner: Grype, results: Path) -> None:
     def read(file: Path) -> Sbom:
         return Sbom(file.read_bytes(), 1, "syft")
 
-    wanted = [MatchRequest(f"sha256:{file.stem}", lambda file=file: read(file)) for file in files]  # type: ignore[misc]
-    match(wanted, scanner, ReportCache(results))
+    requests = [MatchRequest(f"sha256:{file.stem}", lambda file=file: read(file)) for file in files]  # type: ignore[misc]
+    match(requests, scanner, ReportCache(results))
 
 
 def sboms(work: Path, count: int) -> list[Path]:
@@ -198,16 +198,16 @@ def _peak(work: Callable[[], object]) -> float:
 def _rounds(
     rounds: int, arms: Measured, grype: Tool, work: Path, fleet: Fleet, images: list[FleetImage], files: list[Path]
 ) -> None:
-    with pin_database(grype, work / "database") as held:
+    with pin_database(grype, work / "database") as pinned:
         scanner = Grype(
             grype,
-            held.environment,
-            held.database,
-            held.knows,
+            pinned.environment,
+            pinned.database,
+            pinned.knows,
             read_clock,
             CHEAPER,
             quiet=True,
-            publications=held.publications,
+            publications=pinned.publications,
         )
         ports = Fleet(fleet.host, fleet.directory, cache=work / "content-first").rescan_ports(
             scanner, work / "results-first"
@@ -227,8 +227,8 @@ def _rounds(
                 return night(images, other.rescan_ports(new, results))  # noqa: B023
 
             took = {
-                "loop": timed(lambda: loop(grype, held.environment, files, out / "plain")),  # noqa: B023
-                "tuned": timed(lambda: loop(grype, {**held.environment, **CHEAPER}, files, out / "tuned")),  # noqa: B023
+                "loop": timed(lambda: loop(grype, pinned.environment, files, out / "plain")),  # noqa: B023
+                "tuned": timed(lambda: loop(grype, {**pinned.environment, **CHEAPER}, files, out / "tuned")),  # noqa: B023
                 "matching": timed(lambda: matched(files, scanner, work / f"matched-{number}")),  # noqa: B023
                 "night": timed(once),
                 "second": timed(once),
@@ -298,12 +298,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dry", action="store_true", help="print the section, and do not write it")
-    asked = parser.parse_args()
-    arms, size = measured(asked.images, asked.rounds)
-    texts = {"rescan": section(asked.images, arms, size)} if asked.rounds else {}
+    options = parser.parse_args()
+    arms, size = measured(options.images, options.rounds)
+    texts = {"rescan": section(options.images, arms, size)} if options.rounds else {}
     for mark, text in {**texts, "rescan_memory": memory_section(arms, size)}.items():
         print(text)
-        if not asked.dry:
+        if not options.dry:
             write_section(mark, text)
 
 

@@ -98,10 +98,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-    trees = (asked.directory.resolve(), HERE)
+    options = parser.parse_args()
+    trees = (options.directory.resolve(), HERE)
     rounds = []
-    for number in range(asked.rounds + 1):  # the first round is a warm-up
+    for number in range(options.rounds + 1):  # the first round is a warm-up
         seconds = {tree: one_round(tree) for tree in (trees if number % 2 else reversed(trees))}
         print(f"round {number}: before and after: {[seconds[tree] for tree in trees]}", flush=True)
         rounds.append([seconds[tree] for tree in trees])

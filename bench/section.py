@@ -11,7 +11,7 @@ SECTION = re.compile(r"<!-- (\w+) -->\n.*?<!-- end of \1 -->\n", re.DOTALL)
 
 def sections(text: str) -> dict[str, str]:
     """Return the marked sections of a page, by their marks."""
-    return {found[1]: found[0] for found in SECTION.finditer(text)}
+    return {match[1]: match[0] for match in SECTION.finditer(text)}
 
 
 def write_section(mark: str, text: str, page: Path = PAGE) -> None:

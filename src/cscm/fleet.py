@@ -67,16 +67,17 @@ def where(question: str, as_json: bool) -> None:
       cscm where CVE-2026-1234
       cscm where zlib1g@1:1.2.13
     """
-    asked, inventory = parse_question(question), _inventory()
-    places = find_places(asked, inventory)
+    parsed_question, inventory = parse_question(question), _inventory()
+    places = find_places(parsed_question, inventory)
     if as_json:
         click.echo(render_json(places))
     else:
         _table([reports.place_row(each) for each in places], ("application", "digest", "owner", "runs in", "match"))
     running = sum(1 for each in places if each.running)
-    click.echo(f"{asked}: in {pluralize(len(places), 'curated image')}, {running} of them running", err=True)
+    click.echo(f"{parsed_question}: in {pluralize(len(places), 'curated image')}, {running} of them running", err=True)
     click.echo(
-        reports.freshness_line(inventory.find_last_reconciliation(), list_exclusions(inventory, asked)), err=True
+        reports.freshness_line(inventory.find_last_reconciliation(), list_exclusions(inventory, parsed_question)),
+        err=True,
     )
 
 

@@ -150,11 +150,11 @@ def doctor(as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--left-by",
-    "lost",
+    "lost_owner",
     metavar="ID",
     help="Remove only what the lost supply chain with this id left in the engine and, as root, its firewall rules.",
 )
-def reset(yes: bool, lost: str | None) -> None:
+def reset(yes: bool, lost_owner: str | None) -> None:
     """Stop everything and remove it: state, tools, database, and what this chain runs in the engine.
 
     \b
@@ -164,12 +164,13 @@ def reset(yes: bool, lost: str | None) -> None:
     from cscm_laptop import laptop  # noqa: PLC0415
     from cscm_laptop.home import Home  # noqa: PLC0415
 
-    if lost:
+    if lost_owner:
         if not yes:
             click.confirm(
-                f"Remove every container, network, volume and firewall rule of {lost} from this machine?", abort=True
+                f"Remove every container, network, volume and firewall rule of {lost_owner} from this machine?",
+                abort=True,
             )
-        laptop.remove_left(lost, make_progress_printer())
+        laptop.remove_left(lost_owner, make_progress_printer())
         return
     home = Home.find()
     if not yes:

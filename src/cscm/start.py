@@ -51,5 +51,5 @@ def main() -> None:
 def can_be_forked(words: Sequence[str], environment: Mapping[str, str]) -> bool:
     """Return whether a command needs Prefect, and nothing of its caller that a fork lacks."""
     needed = COMPLETION in environment or (bool(words) and words[0] in FORKABLE)
-    asks = KEY_VARIABLE not in environment and any(map(KEY.match, words))
-    return needed and not asks and not any(map(PRIVATE.match, words))
+    asks_password = KEY_VARIABLE not in environment and any(map(KEY.match, words))
+    return needed and not asks_password and not any(map(PRIVATE.match, words))

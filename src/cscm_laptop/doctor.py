@@ -104,13 +104,13 @@ def check_environments(home: Home) -> Iterable[Check]:
     except EngineUnavailable:
         return
     taken = {each: foreign[name] for each in list_environments(home.project) if (name := name_network(each)) in foreign}
-    found = ", ".join(
+    conflicts = ", ".join(
         f"{each} belongs to {owner}, another supply chain on this engine" for each, owner in taken.items()
     )
     remedy = "".join(
         f"; where {owner} is gone, `cscm reset --left-by {owner}`" for owner in sorted(set(taken.values()))
     )
-    yield check("environments", found or "free", "free", not taken, f"give the environment another name{remedy}")
+    yield check("environments", conflicts or "free", "free", not taken, f"give the environment another name{remedy}")
 
 
 def _builds(home: Home) -> Iterable[Check]:
@@ -185,11 +185,11 @@ def _prefect(profile: Profile, home: Home) -> Iterable[Check]:
     wrong = find_wrong_batches(settings) if accepted else sorted(prefect_server.BATCHES)
     yield check("prefect batches", ", ".join(wrong) or "as measured", "as measured", not wrong, again)
     if accepted:
-        lost = read_declared_deployments(home.project) - list_registered_deployments(
+        unregistered = read_declared_deployments(home.project) - list_registered_deployments(
             prefect_server.make_prefect_api(home, profile)
         )
-        state = f"missing: {', '.join(sorted(lost))}" if lost else "all registered"
-        yield check("deployments", state, "all registered", not lost, UP)
+        state = f"missing: {', '.join(sorted(unregistered))}" if unregistered else "all registered"
+        yield check("deployments", state, "all registered", not unregistered, UP)
 
 
 def _get(port: int, path: str, auth: str | None) -> tuple[int, Any]:

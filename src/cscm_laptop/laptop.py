@@ -307,8 +307,8 @@ def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
             progress(f"work queues: {', '.join(changed)}")
         return
     prefect_server.deploy(home, profile, ask, progress)
-    if gone := remove_undeclared_deployments(home.project, ask, _is_of_our_flows):
-        progress(f"deployments: no longer declared, removed: {', '.join(gone)}")
+    if removed := remove_undeclared_deployments(home.project, ask, _is_of_our_flows):
+        progress(f"deployments: no longer declared, removed: {', '.join(removed)}")
     write_private(stamp, json.dumps({"made": fingerprint}))
 
 

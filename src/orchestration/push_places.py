@@ -134,12 +134,12 @@ def _group_replaced(
 
 async def _set_state(client: PrefectClient, runs: Sequence[FlowRun], state: State[Any]) -> int:
     """Set the state of those of these runs that are still Scheduled; return the number of all."""
-    wanted = to_state_create(state).model_dump(mode="json", serialize_as_any=True)
+    new_state = to_state_create(state).model_dump(mode="json", serialize_as_any=True)
     for start in range(0, len(runs), BATCH):
         scheduled = FlowRunFilter(
             id=FlowRunFilterId(any_=[run.id for run in runs[start : start + BATCH]]),
             state=_in_state(StateType.SCHEDULED),
         )
-        body = {"flow_runs": scheduled.model_dump(mode="json"), "state": wanted, "force": True}
+        body = {"flow_runs": scheduled.model_dump(mode="json"), "state": new_state, "force": True}
         await client.request("POST", BULK, json=body)
     return len(runs)

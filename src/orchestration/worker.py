@@ -147,8 +147,8 @@ def main() -> None:
     parser.add_argument(
         "--command", default=OWN, help="the command that starts a run; for the prefork server of a laptop"
     )
-    asked = parser.parse_args()
-    asyncio.run(run_worker(asked.pool, asked.name, asked.command))
+    options = parser.parse_args()
+    asyncio.run(run_worker(options.pool, options.name, options.command))
 
 
 if __name__ == "__main__":

@@ -97,18 +97,18 @@ class Catalogue:
         if tag and tag not in record["imageTags"]:  # the request names the tag twice
             return []
         if tag and len(record["imageTags"]) > 1:
-            gone = [{"imageDigest": digest, "imageTag": tag}]
+            deleted = [{"imageDigest": digest, "imageTag": tag}]
             record["imageTags"].remove(tag)
         else:
             if by := holders(records(name), digest):
                 reason = f"Requested image referenced by manifest list: [{', '.join(by)}]"
                 raise Unfound("ImageReferencedByManifestList", reason)
-            gone = identities(record)
+            deleted = identities(record)
             records(name).remove(record)
             upstream.manifests.get(name, {}).pop(digest, None)
-        for each in gone:
+        for each in deleted:
             events.deleted(record, each.get("imageTag"))
-        return gone
+        return deleted
 
     def resume(self) -> None:
         """Continue the restores that an earlier process began."""
@@ -126,8 +126,8 @@ class Catalogue:
 
     async def _activate(self, record: Record) -> None:
         await asyncio.sleep(max(0.0, record["activeFrom"] - self._now()))
-        gone = not any(record is each for each in records(record["repositoryName"]))
-        if not gone and storage_class.activate(record, self.moment()):
+        is_deleted = not any(record is each for each in records(record["repositoryName"]))
+        if not is_deleted and storage_class.activate(record, self.moment()):
             events.restored(record)
             await settle_all(self.parts, changed=True)
 

@@ -90,10 +90,10 @@ def operations_named(headers: Mapping[str, str], body: bytes, query: Mapping[str
     """
     header = headers.get("x-amz-target", "")
     form = body.decode("utf-8", "replace") if "x-www-form-urlencoded" in headers.get("content-type", "") else ""
-    asked = query.get("Action", ())
+    actions = query.get("Action", ())
     named = (
         header.rpartition(".")[2],
-        *([asked] if isinstance(asked, str) else asked),
+        *([actions] if isinstance(actions, str) else actions),
         *parse_qs(form).get("Action", ()),
     )
     return {name for name in named if name}
@@ -194,9 +194,9 @@ class Operations:
         everything = records(name)
         if data.get("imageIds"):
             ids = within(data["imageIds"], "imageIds", 100)
-            asked = {(record := image_of(name, each))["imageDigest"]: record for each in ids}
+            requested = {(record := image_of(name, each))["imageDigest"]: record for each in ids}
             more: dict[str, str] = {}
-            images = [each for each in asked.values() if chosen(each, filters, otherwise=ANY)]
+            images = [each for each in requested.values() if chosen(each, filters, otherwise=ANY)]
         else:
             listed = [each for each in everything if chosen(each, filters, otherwise=ACTIVE)]
             images, more = page(listed, lambda each: (each["imageDigest"],), data, usual=100, most=1000)

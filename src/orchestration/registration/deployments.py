@@ -67,10 +67,10 @@ def remove_undeclared_deployments(
     """
     if not (names := read_declared_deployments(project)):
         return ()
-    gone = {name: each for name, each in _deployments(ask).items() if name not in names and is_ours(each)}
-    for each in gone.values():
+    undeclared = {name: each for name, each in _deployments(ask).items() if name not in names and is_ours(each)}
+    for each in undeclared.values():
         ask("DELETE", f"/deployments/{each['id']}")
-    return tuple(sorted(gone))
+    return tuple(sorted(undeclared))
 
 
 def deploy(

@@ -205,16 +205,16 @@ def read_base_decisions(bases: Iterable[ImageRef], evidence: EvidenceStore) -> B
     built on such a base has to rest on these statements. If they cannot be read, the value is None: every image on that
     base is judged, and reported with the reason.
     """
-    asked = tuple(bases)
+    refs = tuple(bases)
 
     def read_about(base: ImageRef) -> frozenset[Digest] | None:
         try:
-            below = find_all_bases([base], asked, evidence)
+            below = find_all_bases([base], refs, evidence)
             return _block_digests(each for one in below for each in read_image_status(one, evidence).evidence)
         except (EvidenceInvalid, ClockWrong):
             return None
 
-    results = zip(asked, map_concurrently(read_about, asked), strict=True)
+    results = zip(refs, map_concurrently(read_about, refs), strict=True)
     return {base: decisions for base, decisions in results if decisions is None or decisions}
 
 

@@ -139,13 +139,13 @@ class CuratedBases:
 
         The newest `MOST_COMPARED` of each base count, and none that is blocked.
         """
-        read, found = self.layers(), 0
+        read, most = self.layers(), 0
         for name in self.bases:
             for ref in self.catalogue.list_newest_first(f"{BASES}/{name}")[:MOST_COMPARED]:
                 below = read(ref)
-                if len(below) > found and begins_with(tuple(layers), below) and self._is_usable(ref):
-                    found = len(below)
-        return found
+                if len(below) > most and begins_with(tuple(layers), below) and self._is_usable(ref):
+                    most = len(below)
+        return most
 
     def curated(self, name: str) -> tuple[str, Material]:
         """Return the newest base of this name that is released and not blocked, or the one with the digest in `name`.

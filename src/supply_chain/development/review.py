@@ -17,13 +17,13 @@ def apply_reviews(result: CheckResult, reviews: Iterable[ReviewedFindings]) -> C
     if not places:
         return result
     failed, warned = [], list(result.warned)
-    met: set[str] = set()
+    matched: set[str] = set()
     for sentence in result.failed:
         at = sentence.partition(": ")[0]
         if at in places:
-            met.add(at)
+            matched.add(at)
             warned.append(f"{sentence}, which was reviewed: {places[at]}")
         else:
             failed.append(sentence)
-    warned += [f"{at} was reviewed, and there is nothing to be found there" for at in places if at not in met]
+    warned += [f"{at} was reviewed, and there is nothing to be found there" for at in places if at not in matched]
     return result.model_copy(update={"failed": tuple(failed), "warned": tuple(warned)})

@@ -141,9 +141,9 @@ def withdraw_removed(gate: Gate, repositories: ListedRepositories) -> tuple[Imag
         offered = [name_development_repository(application)] if gate is Gate.INTAKE else []
         places = [name_curated_repository(application), *offered] if published else []
         present = {each.digest for place in places for each in repositories.images(place)}
-        gone = [each for each in published if present.isdisjoint(each.subjects)]
-        _remove_verdicts(repository, [each.digest for each in gone], repositories)
-        subjects = dict.fromkeys(subject for each in gone for subject in each.subjects)
+        orphaned = [each for each in published if present.isdisjoint(each.subjects)]
+        _remove_verdicts(repository, [each.digest for each in orphaned], repositories)
+        subjects = dict.fromkeys(subject for each in orphaned for subject in each.subjects)
         withdrawn += (ImageRef(repository=places[0], digest=subject) for subject in subjects)
     return tuple(withdrawn)
 

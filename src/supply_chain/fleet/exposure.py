@@ -199,17 +199,17 @@ def contains_package(packages: Iterable[Package], names: Collection[str]) -> boo
 
     A wanted name is a name, `name@version`, or a package URL with or without a version; see `fleet.packages`.
     """
-    asked = [
+    searched = [
         (kind, normalize_name(name), normalize_version(version)) for kind, name, version in map(parse_package, names)
     ]
-    return any(_matches_package(package, asked) for package in packages)
+    return any(_matches_package(package, searched) for package in packages)
 
 
-def _matches_package(package: Package, asked: Iterable[tuple[str, str, str]]) -> bool:
+def _matches_package(package: Package, searched: Iterable[tuple[str, str, str]]) -> bool:
     of_kind, names = parse_package_url(package[2]).type, list_package_names(package)
     return any(
         name == own and (not version or at in ("", version))
-        for kind, name, version in asked
+        for kind, name, version in searched
         if not kind or of_kind in ("", kind)
         for own, at in names
     )

@@ -155,13 +155,13 @@ def _compare(subject: GateSubject, before: Results, after: Results) -> PolicyCha
         if old.keys() == new.keys():
             return None
         effect = Effect.NOTES
-    gained, lost = [each for each in new if each not in old], [each for each in old if each not in new]
+    added, removed = [each for each in new if each not in old], [each for each in old if each not in new]
     return PolicyChange(
         subject=subject,
         effect=effect,
-        new_reasons=tuple(gained[:LISTED]),
-        removed_reasons=tuple(lost[:LISTED]),
-        omitted_reasons=len(gained[LISTED:]) + len(lost[LISTED:]),
+        new_reasons=tuple(added[:LISTED]),
+        removed_reasons=tuple(removed[:LISTED]),
+        omitted_reasons=len(added[LISTED:]) + len(removed[LISTED:]),
     )
 
 
@@ -199,9 +199,9 @@ def preview(
     for state in states:
         if state.subject.environment:
             running[_identify(state.subject)].append(state.subject.environment)
-    asked = {state.subject: state.version for state in states if state.subject.gate in gates}
-    not_judged = {each.subject: each for each in _find_outdated(asked, requirements, people)}
-    versions = {subject: version for subject, version in asked.items() if subject not in not_judged}
+    selected = {state.subject: state.version for state in states if state.subject.gate in gates}
+    not_judged = {each.subject: each for each in _find_outdated(selected, requirements, people)}
+    versions = {subject: version for subject, version in selected.items() if subject not in not_judged}
     results = judge_all(versions) if judge_all else judge_stored(inventory, versions, comparison)
     answers = [results.get(each, NotJudged(subject=each, why=OUTDATED)) for each in versions]
     failed = [each for each in answers if isinstance(each, NotJudged)]

@@ -108,11 +108,11 @@ def read_listing(application: str, registry: Registry) -> Listing:
                 referrers.setdefault(each.subject, []).append(f"{place}@{each.digest}")
     own = stored[name_curated_repository(application)]
     related = (*own, *stored[name_evidence_repository(TierName.EXECUTION, application)])
-    gone = {each.subject for each in related if each.subject} - {each.digest for each in own}
+    missing = {each.subject for each in related if each.subject} - {each.digest for each in own}
     return Listing(
         application,
         tuple(filter(is_image, own)),
-        {each: StoredManifest(digest=each, pushed_at=BEFORE_ALL, size=0) for each in sorted(gone)},
+        {each: StoredManifest(digest=each, pushed_at=BEFORE_ALL, size=0) for each in sorted(missing)},
         {subject: tuple(sorted(refs)) for subject, refs in referrers.items()},
     )
 

@@ -32,14 +32,14 @@ class ReconcileResult(Model):
     )
 
     def __str__(self) -> str:
-        gone = f"; gone: {', '.join(map(str, self.gone))}" if self.gone else ""
+        missing = f"; gone: {', '.join(map(str, self.gone))}" if self.gone else ""
         unread = [
             f"  {what}: {each}: {' — '.join(why.splitlines())}"
             for what, images in (("cannot be read", self.unreadable), ("facts cannot be read", self.without_facts))
             for each, why in images.items()
         ]
         return "\n".join(
-            [f"{self.application}: {pluralize(self.images, 'image')}, {self.read} read again{gone}", *unread]
+            [f"{self.application}: {pluralize(self.images, 'image')}, {self.read} read again{missing}", *unread]
         )
 
     def with_failed(self, failed: Mapping[GateSubject, str]) -> ReconcileResult:

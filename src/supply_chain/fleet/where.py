@@ -62,21 +62,21 @@ def parse_question(text: str) -> Question:
     The type in a package URL is ignored: packages of every type with this name match. Raises `DeclarationInvalid` for
     anything else.
     """
-    asked = text.strip()
-    if re.fullmatch(rf"(?:.*@)?({DIGEST})", asked) or HEXADECIMAL.fullmatch(asked):
-        return Question(kind=SearchKind.DIGEST, name=asked.rpartition("@")[2])
-    if ADVISORY.fullmatch(asked):
-        return Question(kind=SearchKind.VULNERABILITY, name=asked)
-    if asked.removeprefix(CURATED).startswith(NAMED_BASE):
-        return Question(kind=SearchKind.BASE, name=asked.removeprefix(CURATED))
-    if MISSPELT.match(asked):
+    question = text.strip()
+    if re.fullmatch(rf"(?:.*@)?({DIGEST})", question) or HEXADECIMAL.fullmatch(question):
+        return Question(kind=SearchKind.DIGEST, name=question.rpartition("@")[2])
+    if ADVISORY.fullmatch(question):
+        return Question(kind=SearchKind.VULNERABILITY, name=question)
+    if question.removeprefix(CURATED).startswith(NAMED_BASE):
+        return Question(kind=SearchKind.BASE, name=question.removeprefix(CURATED))
+    if MISSPELT.match(question):
         raise DeclarationInvalid(
             f"{text!r} is not a complete identifier of a vulnerability.\n"
             "Write CVE-2026-1234, a year and four digits or more, GHSA-2c7j-xj9m-q2vp, three groups of four, or an "
             "advisory to its end: DSA-5001-1, RHSA-2026:1234."
         )
-    _, name, version = parse_package(asked)
-    if len(asked.split()) != 1 or not any(map(str.isalnum, name)):
+    _, name, version = parse_package(question)
+    if len(question.split()) != 1 or not any(map(str.isalnum, name)):
         raise DeclarationInvalid(
             f"{text!r} is not a valid question.\n"
             "Ask for CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, pkg:deb/debian/zlib1g, a digest (12 digits or more), or "

@@ -256,21 +256,21 @@ class _PlanInputs:
             return _keep("evidence", "lifecycle decisions are never removed")
         if self._find_followed(ref):
             return _keep("belongs", "it belongs to a manifest that stays")
-        gone = [ref.with_digest(owner) for owner in member.of]
-        if not gone or self._days(member.stored.came_at) < self.rules.floor_days:
+        missing_owners = [ref.with_digest(owner) for owner in member.of]
+        if not missing_owners or self._days(member.stored.came_at) < self.rules.floor_days:
             return _keep("unknown", "it is not in the inventory")
-        if why := next((why for each in gone for why in self._explain_audit_needs(each)), ""):
+        if why := next((why for each in missing_owners for why in self._explain_audit_needs(each)), ""):
             return _keep("orphaned", why)
         return Decision(
             action=Action.AGE_OUT, rule="age-out.orphaned", reason="the manifest that it belonged to is gone"
         )
 
-    def _explain_audit_needs(self, gone: ImageRef) -> Iterator[str]:
+    def _explain_audit_needs(self, missing_owner: ImageRef) -> Iterator[str]:
         """Yield why the remains of an image that is gone stay: if the image is pushed again, they vouch for it."""
         digest, subject, status = (
-            gone.digest,
-            f"the removed image {_format_ref(gone)}",
-            self.snapshot.find_image_status(gone),
+            missing_owner.digest,
+            f"the removed image {_format_ref(missing_owner)}",
+            self.snapshot.find_image_status(missing_owner),
         )
         if digest in self.used[0]:
             yield f"{subject} runs: {', '.join(sorted(set(self.used[0][digest])))}"
@@ -282,24 +282,24 @@ class _PlanInputs:
             yield f"{subject} is held {status.hold}"
         if status.block:
             yield f"{subject} is blocked {status.block}"
-        if why := self.snapshot.unreadable.get(str(gone)):
+        if why := self.snapshot.unreadable.get(str(missing_owner)):
             yield f"{subject} cannot be read: {why}"
 
     def _find_needed(self, decisions: Mapping[ImageRef, Decision]) -> dict[ImageRef, Decision]:
         """Return the decisions to keep manifests that would be removed or archived but must stay."""
-        gone = {ref for ref, each in decisions.items() if each.action is Action.AGE_OUT}
+        removed = {ref for ref, each in decisions.items() if each.action is Action.AGE_OUT}
         needed: dict[ImageRef, Decision] = {}
-        for ref in gone:
-            staying = [o for o in self.owners.get(ref, ()) if o not in gone]
+        for ref in removed:
+            staying = [o for o in self.owners.get(ref, ()) if o not in removed]
             children = [
-                m for m in self.belongings.get(ref, ()) if m not in gone and self._would_be_orphaned(m, ref, gone)
+                m for m in self.belongings.get(ref, ()) if m not in removed and self._would_be_orphaned(m, ref, removed)
             ]
             if staying:
                 rule = "belongs" if self._find_followed(ref) else "needed"
                 needed[ref] = _keep(rule, f"it belongs to {_format_ref(staying[0])}, which stays")
             elif children:
                 needed[ref] = _keep("needed", f"{_format_ref(children[0])} belongs to it and stays")
-            elif copies := [copy for copy in self._find_identified_copies(ref) if copy not in gone]:
+            elif copies := [copy for copy in self._find_identified_copies(ref) if copy not in removed]:
                 needed[ref] = _keep(
                     "needed", f"it names the image of the encrypted copy {_format_ref(copies[0])}, which stays"
                 )
@@ -343,9 +343,9 @@ class _PlanInputs:
         attached = member.of or ref.repository.startswith(EVIDENCE)
         return not attached and bool(member.stored.tags)
 
-    def _would_be_orphaned(self, ref: ImageRef, owner: ImageRef, gone: set[ImageRef]) -> bool:
+    def _would_be_orphaned(self, ref: ImageRef, owner: ImageRef, removed: set[ImageRef]) -> bool:
         """Return whether a manifest that stays would lose its subject, or keep neither a tag nor an owner."""
-        named = self._stored(ref).tags or any(each not in gone for each in self.owners[ref])
+        named = self._stored(ref).tags or any(each not in removed for each in self.owners[ref])
         return self._is_attached(ref, owner) or not named
 
     def _is_attached(self, ref: ImageRef, owner: ImageRef) -> bool:

@@ -258,15 +258,15 @@ class Preconditions:
     def _check_owners(self, step: Step) -> Iterator[str]:
         """Yield why the remains of an image that is gone stay: if the image is pushed again, they vouch for it."""
         member = self.existing.get(step.ref.digest)
-        for gone in member.of if member else ():
-            if gone in self.existing:
+        for owner in member.of if member else ():
+            if owner in self.existing:
                 continue
-            if gone in self.needed:
-                yield f"the removed image {gone} runs, should run, or may be needed for a rollback"
-            status = self.present.find_image_status(step.ref.with_digest(gone))
+            if owner in self.needed:
+                yield f"the removed image {owner} runs, should run, or may be needed for a rollback"
+            status = self.present.find_image_status(step.ref.with_digest(owner))
             if status.hold or status.block:
                 decided = f"held {status.hold}" if status.hold else f"blocked {status.block}"
-                yield f"the removed image {gone} is {decided}"
+                yield f"the removed image {owner} is {decided}"
 
     def _check_references(self, step: Step) -> Iterator[str]:
         digest = step.ref.digest

@@ -60,9 +60,9 @@ class RegistryReader:
         results = map_concurrently(lambda each: self._member(repository, each), stored)
         read = [member for member, _ in results]
         images = [member.ref for member in read if not member.subjects]
-        gone = _missing_subjects(read)
-        asked = (*images, *gone)
-        encryption = dict(zip(asked, map_concurrently(self._encryption, asked), strict=True))
+        missing_subjects = _missing_subjects(read)
+        subjects = (*images, *missing_subjects)
+        encryption = dict(zip(subjects, map_concurrently(self._encryption, subjects), strict=True))
         copies = {
             copy.digest: ref.digest for ref, each in encryption.items() for copy in _list_copies(ref, each.records)
         }
@@ -75,7 +75,11 @@ class RegistryReader:
         members = [member.model_copy(update={"copy_of": copies.get(member.ref.digest)}) for member in read]
         darkened = {
             *dark,
-            *(m.ref for m in members if {m.ref.with_digest(each) for each in m.subjects} & dark.keys() & set(gone)),
+            *(
+                m.ref
+                for m in members
+                if {m.ref.with_digest(each) for each in m.subjects} & dark.keys() & set(missing_subjects)
+            ),
         }
         return tuple(
             _with_possible_children(m, perhaps) if m.guessed or m.ref in darkened else m for m in members
@@ -178,9 +182,9 @@ class RegistryReader:
         dark = {ref: why for _, unreadable in contents for ref, why in unreadable.items()}
         listed = dict.fromkeys(image.ref for image in images)
         unknown = [m for m in members if m.ref in dark and m.ref not in listed]
-        gone = _missing_subjects(members)
-        asked = (*listed, *(ref for ref in gone if ref not in listed))
-        statuses = dict(zip(asked, map_concurrently(self._read_status, asked), strict=True))
+        missing_subjects = _missing_subjects(members)
+        subjects = (*listed, *(ref for ref in missing_subjects if ref not in listed))
+        statuses = dict(zip(subjects, map_concurrently(self._read_status, subjects), strict=True))
         return RepositorySnapshot(
             images=(
                 *(_format_error(image, statuses[image.ref][1] or dark.get(image.ref, "")) for image in images),
@@ -190,7 +194,7 @@ class RegistryReader:
             deployments=self.deployments(None),
             proxies=self.proxies(),
             statuses={str(ref): status for ref, (status, _) in statuses.items() if status != ImageStatus()},
-            unreadable={str(ref): why for ref in gone if (why := statuses[ref][1] or dark.get(ref, ""))},
+            unreadable={str(ref): why for ref in missing_subjects if (why := statuses[ref][1] or dark.get(ref, ""))},
             read_at=now,
         )
 

@@ -309,7 +309,7 @@ def is_selected(image: Mapping[str, Any], select: Selector) -> bool:
     kinds = (("classification", select.classifications), ("kind", select.kinds))
     return (
         (select.applications is None or matches(image["application"], select.applications))
-        and all(wanted is None or key not in build or build[key] in wanted for key, wanted in kinds)
+        and all(allowed is None or key not in build or build[key] in allowed for key, allowed in kinds)
         and (select.sources is None or "uncurated" not in build or _source_of(build) in select.sources)
         and (select.environments is None or image["environment"]["name"] in select.environments)
     )

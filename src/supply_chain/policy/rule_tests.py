@@ -65,9 +65,9 @@ def _select_example(image: Mapping[str, Any], select: Selector) -> Mapping[str, 
     changes: dict[str, Any] = {"build": {}}
     if select.applications is not None and not matches(image["application"], select.applications):
         changes["application"] = select.applications[0].replace("*", image["application"])
-    for key, wanted in (("classification", select.classifications), ("kind", select.kinds)):
-        if wanted is not None and image["build"][key] not in wanted:
-            changes["build"][key] = str(wanted[0])
+    for key, allowed in (("classification", select.classifications), ("kind", select.kinds)):
+        if allowed is not None and image["build"][key] not in allowed:
+            changes["build"][key] = str(allowed[0])
     if select.sources is not None and "curated" not in select.sources:
         changes["build"]["uncurated"] = [UPSTREAM]
     if select.environments is not None and image["environment"]["name"] not in select.environments:

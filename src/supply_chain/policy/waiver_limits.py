@@ -44,9 +44,11 @@ def _explain(report: WaiverReport, waiver: Waiver, policies: Policies, now: date
     most = f"{waiver.by} may accept no finding"
     most += "" if waiver.severity is None else f" worse than {waiver.severity}"
     for name in waiver.document.rules:
-        asked = [(each.gate, rule) for each in policies.gates for rule in each.rules if rule.id == name]
-        refused = [_find_refused(gate, rule, now) for gate, rule in asked]
-        is_stopped = all(rule.loop and of and of <= unaccepted for (_, rule), of in zip(asked, refused, strict=True))
+        gate_rules = [(each.gate, rule) for each in policies.gates for rule in each.rules if rule.id == name]
+        refused = [_find_refused(gate, rule, now) for gate, rule in gate_rules]
+        is_stopped = all(
+            rule.loop and of and of <= unaccepted for (_, rule), of in zip(gate_rules, refused, strict=True)
+        )
         stopped += is_stopped
         if is_stopped:
             why.append(f"{most}, and {name} refuses an image only for such")
@@ -80,6 +82,6 @@ def _refuses(gate: Gate, loop: Loop, severity: Any, now: datetime) -> bool:
 
 def _list_examples(severity: Severity) -> Iterator[dict[str, Any]]:
     """Yield the facts of a severity with few and many findings, with and without fixes and a limit of the owner."""
-    for found, is_fixable, is_limited in product(COUNTS, (False, True), (False, True)):
+    for total, is_fixable, is_limited in product(COUNTS, (False, True), (False, True)):
         limit = {"accepted": 0} if is_limited else {}
-        yield {"severity": severity.value, "found": found, "fixable": found * is_fixable, "worst": "", **limit}
+        yield {"severity": severity.value, "found": total, "fixable": total * is_fixable, "worst": "", **limit}

@@ -174,15 +174,15 @@ def _list_objections(
     try:
         environment = sources.read(to)
         environment.placement(ref.application)
-        asked = environment.requirements(sources.read).soak
+        required_soak = environment.requirements(sources.read).soak
     except SettingInvalid as error:
         yield summarize_error(error)
         return
     if after is not None and (why := _explain_soak(ref, after, own, sources)):
         yield why
-    longest = find_longest_soak(own, asked.environment, ref.digest) if asked else None
-    if asked and not asked.is_met_by(longest.value if longest else None):
-        yield f"{to} requires a soak in {asked.environment}, and it did not soak there"
+    longest = find_longest_soak(own, required_soak.environment, ref.digest) if required_soak else None
+    if required_soak and not required_soak.is_met_by(longest.value if longest else None):
+        yield f"{to} requires a soak in {required_soak.environment}, and it did not soak there"
     verdict = find_last_verdict(own, Gate.DEPLOY, ref.digest)
     if verdict and not verdict.value.passed and not _no_longer_counts(verdict, ref, to, sources):
         yield explain_refusal(verdict.value, Gate.DEPLOY)
@@ -199,22 +199,22 @@ def _explain_soak(ref: ImageRef, after: str, own: Sequence[VerifiedStatement], s
     An image that was deployed there again after its soak, perhaps with other settings, has to soak again.
     """
     try:
-        asked = sources.read(after).soak
+        required_soak = sources.read(after).soak
     except SettingInvalid:
         if after in sources.invalid:
             raise
         return f"it has not soaked in {after}, which is not an environment here"
-    if asked is None:
+    if required_soak is None:
         return f"{after} has no `soak`, so images are not promoted from there"
     deployed = [each.value for each in read_records(own) if each.value.environment == after]
     if not deployed:
         return f"it was never deployed to {after}"
     signed = find_last_soak(own, after, ref.digest, deployed[-1].container)
     if signed is None:
-        return f"it has not been healthy in {after} for {timedelta(seconds=asked)} without interruption yet"
-    if signed.value.seconds < asked:
+        return f"it has not been healthy in {after} for {timedelta(seconds=required_soak)} without interruption yet"
+    if signed.value.seconds < required_soak:
         soaked = timedelta(seconds=int(signed.value.seconds))
-        return f"it has soaked in {after} for {soaked} of {timedelta(seconds=asked)}"
+        return f"it has soaked in {after} for {soaked} of {timedelta(seconds=required_soak)}"
     return ""
 
 

@@ -323,8 +323,8 @@ def ensure_access_key(iam: Client, user: str, who: str, keys_file: Path) -> Acce
     existing = [key["AccessKeyId"] for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
     if who in stored and stored[who].access_key_id in existing:
         return stored[who]
-    for lost in existing:
-        iam.delete_access_key(UserName=user, AccessKeyId=lost)
+    for key_id in existing:
+        iam.delete_access_key(UserName=user, AccessKeyId=key_id)
     answer = iam.create_access_key(UserName=user)["AccessKey"]
     key = AccessKey(access_key_id=answer["AccessKeyId"], secret_access_key=answer["SecretAccessKey"])
     write_private(keys_file, Keys.dump_json({**stored, who: key}, indent=2).decode())

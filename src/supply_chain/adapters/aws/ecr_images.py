@@ -68,8 +68,8 @@ class EcrImages:
                     repositoryName=repository, imageIds=[{"imageDigest": digest} for digest in batch]
                 )
             failed = {each["imageId"].get("imageDigest"): each for each in answer.get("failures", ())}
-            gone = {each.get("imageDigest") for each in answer.get("imageIds", ())}
-            removed += [_removal(digest, failed.get(digest), gone=digest in gone) for digest in batch]
+            removed_digests = {each.get("imageDigest") for each in answer.get("imageIds", ())}
+            removed += [_removal(digest, failed.get(digest), is_removed=digest in removed_digests) for digest in batch]
         return tuple(removed)
 
     def _store(self, ref: ImageRef, target: str, doing: str, *, done: Sequence[StorageStatus]) -> StorageStatus:
@@ -138,9 +138,9 @@ def _status(answer: dict[str, Any]) -> StorageStatus:
     return StorageStatus(answer.get("imageStatus", StorageStatus.ACTIVE))
 
 
-def _removal(name: str, failure: dict[str, Any] | None, *, gone: bool) -> Removal:
+def _removal(name: str, failure: dict[str, Any] | None, *, is_removed: bool) -> Removal:
     if failure is not None:
         return Removal(name=name, code=failure["failureCode"], reason=failure.get("failureReason"))
-    if not gone:
+    if not is_removed:
         raise AwsFailed(f"AWS did not report what happened to {name}.\nCheck whether it still exists, then try again.")
     return Removal(name=name, code=None, reason=None)

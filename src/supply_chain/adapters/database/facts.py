@@ -106,8 +106,8 @@ def read_facts(connection: Connection, subjects: Sequence[GateSubject]) -> Itera
     of = select(*columns).join(t.gate_facts, t.gate_facts.c.image == t.images.c.id)
     curated = connection.execute(of.where(t.images.c.digest.in_(_digests(subjects, judged_by_intake=False))))
     rows = {(row.repository, row.digest, row.gate, row.environment): row for row in curated}
-    asked = t.offered.c.digest.in_(_digests(subjects, judged_by_intake=True)) & t.offered.c.content.is_not(None)
-    offered = connection.execute(select(t.offered).where(asked))
+    is_selected = t.offered.c.digest.in_(_digests(subjects, judged_by_intake=True)) & t.offered.c.content.is_not(None)
+    offered = connection.execute(select(t.offered).where(is_selected))
     rows |= {(row.repository, row.digest, Gate.INTAKE.value, ""): row for row in offered}
     pairs = ((each, rows.get((*_name(each.image), each.gate.value, each.environment))) for each in subjects)
     return (

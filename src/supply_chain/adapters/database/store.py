@@ -261,9 +261,9 @@ def _has_package(packages: Select[tuple[int]]) -> ColumnElement[bool]:
     return t.images.c.sbom.in_(select(t.listed_in.c.sbom).where(t.listed_in.c.package.in_(packages)))
 
 
-def _format_package(package: Row[Any], asked: str) -> str:
+def _format_package(package: Row[Any], searched_name: str) -> str:
     """Return a package as the SBOM names it, with its source package if that is what was asked for."""
     own = f"{package.name} {package.version}".rstrip()
-    if normalize_name(package.name) == asked or not package.source:
+    if normalize_name(package.name) == searched_name or not package.source:
         return own
     return f"{own} (built from {package.source} {package.source_version})"

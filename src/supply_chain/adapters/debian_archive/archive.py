@@ -49,7 +49,7 @@ INDEXES = ("Packages.xz", "Packages.gz")
 COMMON = "amd64"
 """Architecture whose list of packages is read if no package of the image has one of the archive's architectures."""
 _NUMBER = re.compile(r"[0-9]{1,9}")
-_Asked = tuple[str, ...]
+_CacheKey = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ class DebianArchives:
         far = self._list([each for each in releases if each not in near], releases, packages)
         listed = self._list(near, releases, packages)
         entries = _group_by_identity(far) | _group_by_identity(listed)  # of one in both, `find` takes the near ones
-        wanted = {(each.name, each.architecture) for each in packages}
-        newest = [each for each in _select_newest((*far, *listed)) if (each.name, each.architecture) in wanted]
+        identities = {(each.name, each.architecture) for each in packages}
+        newest = [each for each in _select_newest((*far, *listed)) if (each.name, each.architecture) in identities]
         paths = defaultdict[tuple[str, str], set[str]](set)
         versions = {each: entries[_identify(each)] for each in newest}
         for package, published in self._read_versions(versions, distribution).items():
@@ -134,7 +134,9 @@ class DebianArchives:
         published = self._read_cache(entries, distribution)
         others = [each for each in entries if each not in published]
         self._check_size(entries[each] for each in others)
-        read = map_concurrently(lambda each: self._read_published(entries[each], self._ask(each, distribution)), others)
+        read = map_concurrently(
+            lambda each: self._read_published(entries[each], self._make_cache_key(each, distribution)), others
+        )
         return published | dict(zip(others, read, strict=True))
 
     def forget_unused(self) -> None:
@@ -200,7 +202,7 @@ class DebianArchives:
         except (ValueError, lzma.LZMAError, zlib.error, OSError, EOFError) as error:
             raise self._downloader.make_answer_error(url, f"it is not a list of packages ({error})") from error
 
-    def _read_published(self, entries: Collection[_SuiteEntry], asked: _Asked) -> PublishedPackage:
+    def _read_published(self, entries: Collection[_SuiteEntry], cache_key: _CacheKey) -> PublishedPackage:
         digests, links = defaultdict[str, set[bytes]](set), defaultdict[str, set[str]](set)
         code = set[str]()
         for each in {each.entry.file.sha256: each for each in entries}.values():
@@ -212,7 +214,7 @@ class DebianArchives:
                 links[path].add(target)
         sources = frozenset(each.entry.package.source for each in entries)
         published = PublishedPackage(sources=sources, files=digests, code=code, links=links)
-        self._published.write(published, *asked)
+        self._published.write(published, *cache_key)
         return published
 
     def _read_files(self, suite: _Suite, file: Listed) -> PackageFiles:
@@ -241,7 +243,7 @@ class DebianArchives:
         if (size := sum(sizes.values())) > MOST_BYTES:
             raise ValueError(f"its Debian packages have {size} bytes, more than {MOST_BYTES}")
 
-    def _ask(self, package: DebianPackage, distribution: Identity | None) -> _Asked:
+    def _make_cache_key(self, package: DebianPackage, distribution: Identity | None) -> _CacheKey:
         """Return what is cached by: other archives, or another distribution, have other packages."""
         return (*_identify(package), *sorted(self.lines), str(distribution))
 
@@ -249,7 +251,7 @@ class DebianArchives:
         self, packages: Iterable[DebianPackage], distribution: Identity | None
     ) -> dict[DebianPackage, PublishedPackage]:
         """Return what is cached of these packages."""
-        cached = ((each, self._published.read(*self._ask(each, distribution))) for each in packages)
+        cached = ((each, self._published.read(*self._make_cache_key(each, distribution))) for each in packages)
         return {package: published for package, published in cached if published is not None}
 
     @cached_property

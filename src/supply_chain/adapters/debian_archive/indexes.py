@@ -80,14 +80,14 @@ def parse_packages(stream: IO[bytes], names: Set[str], most: int) -> Iterator[En
 
     Raises `ValueError` if it is not valid, or has more than `most` bytes.
     """
-    wanted = {name.encode() for name in names}
+    encoded_names = {name.encode() for name in names}
     for stanza in _split_stanzas(stream, most):
         if stanza.startswith(b"Package: "):
             name = stanza[9:].partition(b"\n")[0].strip()
         else:
             match = re.search(rb"^Package:\s*(\S+)", stanza, re.MULTILINE)
             name = match[1] if match else b""
-        if name in wanted:
+        if name in encoded_names:
             yield _parse_entry(stanza)
 
 

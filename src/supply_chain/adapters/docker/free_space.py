@@ -46,16 +46,16 @@ class FreeSpace:
     def _check(self, directory: Path) -> str:
         status, where = statvfs(directory), f"where the engine keeps its images ({directory})"
         free = status.f_bavail * status.f_frsize
-        lost = self._first.setdefault(directory, free) - free
+        used = self._first.setdefault(directory, free) - free
         if free < self.limits.reserve:
             left, reserve = format_mebibytes(free), format_mebibytes(self.limits.reserve)
             return f"only {left} are free {where}, and {reserve} have to stay"
         if status.f_favail < FREE_INODES * status.f_files:
             return f"only {status.f_favail} inodes are free {where}, and {FREE_INODES:.0%} have to stay"
         most = max(self.limits.disk, COPIES * self.image) + MARGIN
-        if lost <= most:
+        if used <= most:
             return ""
         most += self.limits.disk * max(0, self.builds() - 1)
         return (
-            f"the free space {where} fell by more than {format_mebibytes(most)} since it began" if lost > most else ""
+            f"the free space {where} fell by more than {format_mebibytes(most)} since it began" if used > most else ""
         )

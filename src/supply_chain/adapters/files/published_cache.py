@@ -28,23 +28,23 @@ class PublishedCache(Generic[Value]):
     format: int
     """Raise it when other facts are read of what was published."""
 
-    def read(self, *asked: object) -> Value | None:
+    def read(self, *key: object) -> Value | None:
         """Return what is cached; None without it, or if it is damaged, as after a crash of the machine."""
-        digest, _, content = (self.files.read(*self._name(asked)) or b"").partition(b"\n")
+        digest, _, content = (self.files.read(*self._name(key)) or b"").partition(b"\n")
         return self.decode(json.loads(content)) if digest == _digest(content) else None
 
-    def write(self, value: Value, *asked: object) -> None:
+    def write(self, value: Value, *key: object) -> None:
         """Cache a value, in place of an earlier one."""
         content = _to_json(vars(value))
-        self.files.write(*self._name(asked), _digest(content) + b"\n" + content)
+        self.files.write(*self._name(key), _digest(content) + b"\n" + content)
 
     def forget_unused(self) -> None:
         """Remove what nobody asked for recently."""
         self.files.forget_unused(UNUSED)
 
-    def _name(self, asked: tuple[object, ...]) -> tuple[str, str]:
+    def _name(self, key: tuple[object, ...]) -> tuple[str, str]:
         """Return subdirectory and name of a file."""
-        name = _digest(_to_json([self.format, *asked])).decode()
+        name = _digest(_to_json([self.format, *key])).decode()
         return name[:2], name[2:]
 
 

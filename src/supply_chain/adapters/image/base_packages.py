@@ -127,10 +127,10 @@ def _identify(record: ApkRecord) -> tuple[str, str, str]:
 
 def _find_repeated(records: Iterable[ApkRecord], own: Collection[ApkRecord]) -> Iterator[str]:
     """Yield `path:line: why` for each record of a package that has another one; apk writes one for each package."""
-    same, most, found = set(map(_identify, own)), Counter(each.name for each in own), Counter[str]()
+    same, most, counts = set(map(_identify, own)), Counter(each.name for each in own), Counter[str]()
     for record in sorted(records, key=lambda each: _identify(each) not in same):
-        found[record.name] += 1
-        if found[record.name] > max(1, most[record.name]):
+        counts[record.name] += 1
+        if counts[record.name] > max(1, most[record.name]):
             about = f"it claims to be {record.describe()}, but the package has another record too"
             yield f"{escape_path(record.path)}:{record.line}: {about}; {REMEDY}"
 

@@ -89,27 +89,27 @@ def list_scanned(files: Files, checkpoint: Callable[[], object]) -> Iterator[tup
         for name, node in sorted(directory.children.items()):
             checkpoint()
             path = f"{above}/{name}"
-            found = _continue(states, name)
+            next_states = _continue(states, name)
             if is_linked:  # what begins below a link is found without it too
-                found -= {each for each in found if (path, each) in visited}
+                next_states -= {each for each in next_states if (path, each) in visited}
             else:
-                found |= _FIRST.get(name, _NONE)
-                if not found:
+                next_states |= _FIRST.get(name, _NONE)
+                if not next_states:
                     yield path, node, ""
-            for manager in sorted(_list_managers(found)) or ([] if is_linked or not found else [""]):
+            for manager in sorted(_list_managers(next_states)) or ([] if is_linked or not next_states else [""]):
                 yield path, node, manager
-            visited.update((path, each) for each in found)
-            if node.kind is Kind.DIRECTORY and (found or not is_linked):
-                waiting.append((path, node, found, is_linked))
-            if node.kind is not Kind.LINK or not found or not (resolved := files.resolve(path)):
+            visited.update((path, each) for each in next_states)
+            if node.kind is Kind.DIRECTORY and (next_states or not is_linked):
+                waiting.append((path, node, next_states, is_linked))
+            if node.kind is not Kind.LINK or not next_states or not (resolved := files.resolve(path)):
                 continue
             target = resolved[0].rstrip("/")
-            found = frozenset(each for each in found if (target, each) not in visited)
-            visited.update((target, each) for each in found)
-            for manager in sorted(_list_managers(found)):
+            next_states = frozenset(each for each in next_states if (target, each) not in visited)
+            visited.update((target, each) for each in next_states)
+            for manager in sorted(_list_managers(next_states)):
                 yield *resolved, manager
-            if resolved[1].kind is Kind.DIRECTORY and found:
-                waiting.append((target, resolved[1], found, True))
+            if resolved[1].kind is Kind.DIRECTORY and next_states:
+                waiting.append((target, resolved[1], next_states, True))
 
 
 def _continue(states: frozenset[State], name: str) -> frozenset[State]:

@@ -277,8 +277,8 @@ def read_npm_packages(
         checkpoint()
         return registry.find(*package)
 
-    asked = sorted({(each.name, each.version) for each in claims})
-    published = dict(zip(asked, map_concurrently(find, asked, CONCURRENT), strict=True))
+    identities = sorted({(each.name, each.version) for each in claims})
+    published = dict(zip(identities, map_concurrently(find, identities, CONCURRENT), strict=True))
     for claim in claims:
         if why := reader.explain(claim, published[claim.name, claim.version], registry):
             reasons.append((claim.place, f"it claims to be {claim}, {why}; {REMEDY}"))

@@ -134,13 +134,13 @@ def find_unread_databases(files: Files, checkpoint: Callable[[], object]) -> dic
 
     The path is without links. `checkpoint` is called for each file, and may raise.
     """
-    found = dict[str, str]()
+    databases = dict[str, str]()
     for path, node, scanned in list_scanned(files, checkpoint):
         if manager := name_unread_manager(path, node):
-            found[path] = manager
+            databases[path] = manager
         elif scanned in UNREAD and node.content and node.content.size:
-            found[path] = scanned
-    return found
+            databases[path] = scanned
+    return databases
 
 
 def resolve_directory(files: Files, path: str, resolved: dict[str, str]) -> str:

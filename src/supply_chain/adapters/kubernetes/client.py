@@ -318,10 +318,12 @@ class ClusterClient:
 
     def logs(self, namespace: str, pod: str, container: str, lines: int, *, previous: bool = False) -> str:
         """Return the last lines of a container, as `Cluster` describes; the client itself has no `previous`."""
-        wanted = {"container": container, "tailLines": lines, "previous": previous}
+        parameters = {"container": container, "tailLines": lines, "previous": previous}
         with self._translate(f"read the log of {pod}"):
             answer = self._sender.send(
-                self._build(self._sender.prepare_request("get", PodLog, name=pod, namespace=namespace, params=wanted))
+                self._build(
+                    self._sender.prepare_request("get", PodLog, name=pod, namespace=namespace, params=parameters)
+                )
             )
             _raise_for_status(answer)
             return answer.content.decode(errors="replace")

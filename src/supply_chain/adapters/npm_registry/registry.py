@@ -62,14 +62,14 @@ class NpmRegistries:
 
         Raises `PackageIndexUnavailable` if one does not answer, and `PackageIndexFailed` if its answer cannot be used.
         """
-        asked = self.urls, name, version
-        if (cached := self._published.read(*asked)) is not None:
+        key = self.urls, name, version
+        if (cached := self._published.read(*key)) is not None:
             return cached
         listed = self._read_version(name, version)
         if listed is None:
             return NpmPublished(has_name=self.has_name(name), has_version=False)
         published = self._read_package(*listed)
-        self._published.write(published, *asked)
+        self._published.write(published, *key)
         return published
 
     def has_name(self, name: str) -> bool:

@@ -54,12 +54,12 @@ class PythonIndexes:
 
         Raises `PackageIndexUnavailable` if one does not answer, and `PackageIndexFailed` if its answer cannot be used.
         """
-        asked = self.urls, package.name, package.version, package.metadata, package.wheel
-        if (cached := self._published.read(*asked)) is not None:
+        key = self.urls, package.name, package.version, package.metadata, package.wheel
+        if (cached := self._published.read(*key)) is not None:
             return cached
         published = self._find(package)
         if published.files:
-            self._published.write(published, *asked)
+            self._published.write(published, *key)
         return published
 
     def forget_unused(self) -> None:
@@ -114,12 +114,12 @@ class PythonIndexes:
     def _read_source(self, file: IndexFile) -> Mapping[str, bytes]:
         """Return the files of a source distribution; cached by its own digest, because metadata are as written."""
         if file.url not in self._sources:
-            asked = "source", file.url, file.sha256
-            published = self._published.read(*asked) if file.sha256 else None
+            key = "source", file.url, file.sha256
+            published = self._published.read(*key) if file.sha256 else None
             if published is None:
                 published = Published(sources=self._download_source(file))
                 if file.sha256:
-                    self._published.write(published, *asked)
+                    self._published.write(published, *key)
             self._sources[file.url] = published.sources
         return self._sources[file.url]
 
@@ -149,8 +149,8 @@ class PythonIndexes:
 
         Returns False if the server does not have the file, or gives no such part of it.
         """
-        asked = {"Accept-Encoding": "identity", **headers}
-        return self._downloader.fetch(file.url, asked, target, LARGEST_FILE) is not None
+        request_headers = {"Accept-Encoding": "identity", **headers}
+        return self._downloader.fetch(file.url, request_headers, target, LARGEST_FILE) is not None
 
     @cached_property
     def _published(self) -> PublishedCache[Published]:

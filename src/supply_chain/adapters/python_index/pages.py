@@ -53,16 +53,16 @@ def parse_page(content: bytes, media_type: str, url: str) -> list[IndexFile]:
             raise ValueError(f"{type(error).__name__}: {error}") from error
     links = _Links()
     links.feed(content.decode("utf-8", "replace"))
-    return [_file_of_link(urljoin(url, link)) for link in links.found]
+    return [_file_of_link(urljoin(url, link)) for link in links.urls]
 
 
 class _Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.urls: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
+        self.urls += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
 def _file_of_link(url: str) -> IndexFile:

@@ -112,8 +112,10 @@ class RegistryHttp:
         try:
             with ExitStack() as stack:
                 for attempt in range(TRIES):
-                    asked = self._client.stream(method, path, headers=headers, content=content, auth=self.credentials())
-                    answer = stack.enter_context(asked)
+                    response = self._client.stream(
+                        method, path, headers=headers, content=content, auth=self.credentials()
+                    )
+                    answer = stack.enter_context(response)
                     message = _beginning(answer) if answer.status_code >= 300 else ""
                     expired = not renewed and (answer.status_code == 401 or EXPIRED in message.lower())
                     seconds = 0.0 if expired else _retry_delay(answer, method, attempt)
@@ -206,10 +208,10 @@ def _retry_delay(answer: httpx.Response, method: str, attempt: int) -> float | N
     """
     if answer.status_code != 429 and (answer.status_code < 500 or method not in READING):
         return None
-    asked = _retry_after(answer)
-    if asked is None:
+    seconds = _retry_after(answer)
+    if seconds is None:
         return 0.5 * 2.0**attempt
-    return asked if asked <= LONGEST_WAIT else None
+    return seconds if seconds <= LONGEST_WAIT else None
 
 
 def _retry_after(answer: httpx.Response) -> float | None:
@@ -249,8 +251,8 @@ def _status_error(answer: httpx.Response, message: str, what: str) -> RegistryFa
         )
     if answer.status_code == 429 or answer.status_code >= 500:
         later = _retry_after(answer)
-        asks = f" and asks to come back in {later:.0f} s" if later else ""
+        retry_after = f" and asks to come back in {later:.0f} s" if later else ""
         return RegistryUnavailable(
-            f"The registry answered {answer.status_code}{asks} ({what}): {message}\nThe step is retried."
+            f"The registry answered {answer.status_code}{retry_after} ({what}): {message}\nThe step is retried."
         )
     return RegistryFailed(f"The registry answered {answer.status_code} ({what}): {message}\nNothing was changed.")

@@ -282,19 +282,19 @@ def _search_copies(tool: Tool, work: Path, copies: Mapping[str, str], *options: 
     """Return what detect-secrets finds in the copied files; in lock files, which hold digests, entropy is ignored."""
     locks = [copy for copy, file in copies.items() if DIGESTS.search(file)]
     others = [copy for copy, file in copies.items() if not DIGESTS.search(file)]
-    asked = [
+    calls = [
         *((part, options) for part in split_arguments(others)),
         *((p, (*options, *NO_GUESSES)) for p in split_arguments(locks)),
     ]
-    return _read_places(tool, work, copies, asked)
+    return _read_places(tool, work, copies, calls)
 
 
 def _read_places(
-    tool: Tool, work: Path, copies: Mapping[str, str], asked: Iterable[tuple[Sequence[str], Sequence[str]]]
+    tool: Tool, work: Path, copies: Mapping[str, str], calls: Iterable[tuple[Sequence[str], Sequence[str]]]
 ) -> Places:
-    """Return what detect-secrets finds, by the original files; `asked` are copies and the options for them."""
+    """Return what detect-secrets finds, by the original files; `calls` are copies and the options for them."""
     places = Places()
-    for part, options in asked:
+    for part, options in calls:
         places.merge(parse_places(_scan(tool, work, part, *options)), copies)
     return places
 
@@ -331,8 +331,8 @@ class SecretSearch:
         places = Places()
         with make_scratch_directory("secrets") as work:
             for copies in _write_batches(work, files.items()):
-                asked = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in split_arguments(list(copies))]
-                places.merge(_read_places(self.tool, work, copies, asked))
+                calls = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in split_arguments(list(copies))]
+                places.merge(_read_places(self.tool, work, copies, calls))
         return places.sentences()
 
 

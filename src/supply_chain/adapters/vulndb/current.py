@@ -106,8 +106,10 @@ def has_distribution(directory: Path, distribution: Distribution) -> bool:
             if not version and not rolling:
                 return False
             major, minor = (_number(each or "") for each in version.groups()) if version and not rolling else ("", "")
-            asked = {"name": name or distribution.name, "release": distribution.codename, "major": major}
-            rows = [db.execute(_HELD, {**asked, "channel": each}).fetchall() for each in distribution.channels or ("",)]
+            parameters = {"name": name or distribution.name, "release": distribution.codename, "major": major}
+            rows = [
+                db.execute(_HELD, {**parameters, "channel": each}).fetchall() for each in distribution.channels or ("",)
+            ]
     except sqlite3.Error as error:
         raise make_unusable_error(directory, str(error)) from error
     return all(_has_rows(matches, minor) for matches in rows)

@@ -307,13 +307,13 @@ def _find_left_out(webhook: Document, spec: Document, labels: Mapping[str, str])
         yield "namespaceSelector"
     if any((webhook.get("objectSelector") or {}).values()):
         yield "objectSelector"
-    wanted = [
+    required = [
         (operation, resource)
         for rule in spec["matchConstraints"]["resourceRules"]
         for operation in rule["operations"]
         for resource in rule["resources"]
     ]
-    if not all(any(_covers(rule, *each) for rule in webhook.get("rules") or ()) for each in wanted):
+    if not all(any(_covers(rule, *each) for rule in webhook.get("rules") or ()) for each in required):
         yield "rules"
     conditions = {each["expression"] for each in webhook.get("matchConditions") or ()}
     if conditions - {BOOTSTRAP, *(each["expression"] for each in spec.get("matchConditions") or ())}:

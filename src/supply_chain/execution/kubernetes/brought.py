@@ -303,8 +303,8 @@ def _is_within(peer: Mapping[str, Any], allowed: Mapping[str, Any]) -> bool:
         return False
     if peer.get("namespaceSelector") != allowed.get("namespaceSelector"):
         return False
-    wanted = (allowed.get("podSelector") or {}).get("matchLabels") or {}
-    return wanted.items() <= ((peer.get("podSelector") or {}).get("matchLabels") or {}).items()
+    allowed_labels = (allowed.get("podSelector") or {}).get("matchLabels") or {}
+    return allowed_labels.items() <= ((peer.get("podSelector") or {}).get("matchLabels") or {}).items()
 
 
 def _has_ports(rule: Mapping[str, Any], allowed: Sequence[Mapping[str, Any]] | None) -> bool:

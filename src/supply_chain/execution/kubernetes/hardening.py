@@ -106,8 +106,8 @@ def _find_commands(container: Mapping[str, Any], runtime: Runtime) -> Iterator[s
 
 
 def _is_declared(container: Mapping[str, Any], runtime: Runtime) -> bool:
-    wanted = {key: tuple(container.get(key) or ()) for key in ContainerCommand.model_fields}
-    return any(each.model_dump() == wanted for each in runtime.commands)
+    command = {key: tuple(container.get(key) or ()) for key in ContainerCommand.model_fields}
+    return any(each.model_dump() == command for each in runtime.commands)
 
 
 def _find_mounts(container: Mapping[str, Any], runtime: Runtime, pod: Mapping[str, Any]) -> Iterator[str]:

@@ -99,8 +99,10 @@ def read_namespace(cluster: Cluster, namespace: str, kinds: Iterable[Kind] = COM
         listed = cluster.list_at(kind, namespace, metadata_only=kind in METADATA_ONLY)
         return index_by_name(listed.objects)
 
-    wanted = tuple(kinds)
-    return NamespaceState(dict(zip((kind.name for kind in wanted), map_concurrently(read, wanted), strict=True)))
+    listed_kinds = tuple(kinds)
+    return NamespaceState(
+        dict(zip((kind.name for kind in listed_kinds), map_concurrently(read, listed_kinds), strict=True))
+    )
 
 
 def index_by_name(objects: Iterable[Document]) -> dict[str, Document]:
