@@ -39,7 +39,7 @@ class Harness:
     recorded: list[Deployment] = field(default_factory=list)
 
     def settles(self, *expected: Deployment) -> bool:
-        """Wait, for at most 2 minutes, until only these deployments run and are healthy; return whether they are."""
+        """Wait until only these deployments run and are healthy; after 2 minutes, fail with what is wrong instead."""
         until = time.monotonic() + 120
         while True:
             observed = self.target.monitor([each.expected for each in expected])
@@ -47,8 +47,8 @@ class Harness:
             if healthy and self.running() == {each.digest for each in expected}:
                 return True
             if time.monotonic() > until:
-                print(f"not settled: {observed}; {self.running()} run")  # pytest shows it
-                return False
+                deviations = [deviation.fact for each in observed for deviation in each.deviations]
+                pytest.fail(f"not settled: {deviations}; {self.running()} run\n{observed}")
             time.sleep(0.2)
 
     def deploy(

@@ -40,6 +40,8 @@ class Fault:
     delay: float = 0.0
     """Seconds before anything else happens; the service's response is sent then if nothing else is declared."""
     hits: list[float] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Set once the service has the last request that this happened to, or will not get it."""
 
     def takes(self, request: str, agent: str) -> bool:
         if len(self.hits) >= self.times or self.agent not in agent or not re.search(self.where, request):
@@ -155,11 +157,19 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             body = self._body()
             what = self.headers.get("X-Amz-Target", "").rpartition(".")[2] or _action(body) or self.path
             fault = proxy.fault(f"{self.command} {what}", self.headers.get("User-Agent", ""))
-            if fault:
-                time.sleep(fault.delay)
-            if fault and fault.status is not None:
+            if fault is None:
+                self._forward(body, None)
+                return
+            try:
+                self._inject(fault, body)
+            finally:
+                fault.ended.set()
+
+        def _inject(self, fault: Fault, body: bytes) -> None:
+            time.sleep(fault.delay)
+            if fault.status is not None:
                 self._answer(fault.status, dict(fault.headers), fault.body)
-            elif fault and fault.keep is None and not fault.delay:
+            elif fault.keep is None and not fault.delay:
                 self.close_connection = True
             else:
                 self._forward(body, fault)

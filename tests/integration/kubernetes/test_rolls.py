@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -42,7 +43,7 @@ from tests.support.fault_proxy import Fault
 from tests.support.faulty_api import FaultyApi, answer_status, faulty_api
 from tests.support.load import RATE, Load, send_requests
 from tests.support.node import Place, secure_pod, target_in
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 from tests.support.webhook import MESSAGE, refused
 
 pytestmark = pytest.mark.real
@@ -242,9 +243,11 @@ def test_write_that_fails_is_retried(
     monkeypatch.setattr("supply_chain.adapters.kubernetes.client.TIMEOUT", 3.0)
     other = {"reached_from": (f"other-{uuid4().hex[:8]}",)}
     place.target = target_in(place.namespace, api.connect, **other)
-    last = place.recorded[-1]
-    with api.proxy.broken(replace(fault, where=r"^PATCH .*/networkpolicies/hello\?(?!.*dryRun)", times=1, hits=[])):
+    last, ended = place.recorded[-1], threading.Event()
+    where = r"^PATCH .*/networkpolicies/hello\?(?!.*dryRun)"
+    with api.proxy.broken(replace(fault, where=where, times=1, hits=[], ended=ended)):
         again, errors = retried(lambda: place.deploy(last.digest))
+    assert ended.wait(PATIENCE), "a slow write that comes through later would change what the next test deploys"
 
     assert [type(each) for each in errors] == [ClusterUnavailable] and "hello" in errors[0].message
     assert again.container == last.container and place.settles(again)
