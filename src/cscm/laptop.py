@@ -43,7 +43,7 @@ def up() -> None:
         say("note: scans use the starter vulnerability database, which has only some of the known vulnerabilities")
     for line in check_environments(home):
         if not line.ok:
-            say(f"note: {line.found}; {line.remedy}")
+            say(f"note: {line.actual}; {line.remedy}")
 
 
 def _register(home: Home, profile: Profile) -> Callable[[Any], None]:
@@ -120,7 +120,7 @@ def status(as_json: bool) -> None:
 @click.command()
 @as_json
 def doctor(as_json: bool) -> None:
-    """Check every part, and print what is found, what is wanted and the remedy.
+    """Check every part, and print what is found, what is expected and the remedy.
 
     The exit status is 1 if a part is not ok.
 
@@ -139,7 +139,7 @@ def doctor(as_json: bool) -> None:
     else:
         for line in checks:
             state = ("note" if line.remedy else "ok") if line.ok else "NOT"
-            click.echo(sanitize_text(f"{state:<4} {line.name:<24} {line.found}  (wanted: {line.wanted})"))
+            click.echo(sanitize_text(f"{state:<4} {line.name:<24} {line.actual}  (expected: {line.expected})"))
             if line.remedy:
                 click.echo(sanitize_text(f"    → {line.remedy}"))
     if not all(line.ok for line in checks):

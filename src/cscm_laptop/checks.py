@@ -10,20 +10,20 @@ class Check(Model):
     """One line of `cscm doctor`; the remedy of a check that is ok is optional."""
 
     name: str
-    found: str
-    wanted: str
+    actual: str
+    expected: str
     ok: bool
     remedy: str = ""
 
 
-def check(name: str, found: str, wanted: str, ok: bool, remedy: str) -> Check:
+def check(name: str, actual: str, expected: str, ok: bool, remedy: str) -> Check:
     """Return a check that has its remedy only if it is not ok."""
-    return Check(name=name, found=found, wanted=wanted, ok=ok, remedy="" if ok else remedy)
+    return Check(name=name, actual=actual, expected=expected, ok=ok, remedy="" if ok else remedy)
 
 
-def make_note(name: str, found: str, wanted: str, remedy: str) -> Check:
+def make_note(name: str, actual: str, expected: str, remedy: str) -> Check:
     """Return a note about what cannot be seen or set by this user or from this machine."""
-    return Check(name=name, found=found, wanted=wanted, ok=True, remedy=remedy)
+    return Check(name=name, actual=actual, expected=expected, ok=True, remedy=remedy)
 
 
 def format_error_message(error: SupplyChainError) -> str:

@@ -1,4 +1,4 @@
-"""Checks of every part of the laptop: what was found, what is wanted, and how to correct a difference."""
+"""Checks of every part of the laptop: what was found, what is expected, and how to correct a difference."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ async def continue_soaks(observations: Iterable[Observation], place: Environment
     Two concurrent calls, or one that is interrupted, may emit it twice or leave it to the catch-up.
     """
     for observation in observations:
-        if not observation.application or not observation.wanted:
+        if not observation.application or not observation.expected_digest:
             continue
         soaking = continue_soak(await read_soaking(place.name, observation.application), observation)
         complete = find_complete_soak(soaking, place.name, place.soak) if soaking else None
@@ -70,13 +70,13 @@ async def emit_drift(observation: Observation) -> None:
     """Emit the event of a deployment with deviations, or once that of something else in an environment."""
     if not observation.deviations:
         return
-    if not observation.wanted:
+    if not observation.expected_digest:
         await _emit_foreign(observation)
         return
     repository = name_evidence_repository(TierName.EXECUTION, observation.application)
     emit(
         "deployment.drifted",
-        ImageRef(repository=repository, digest=observation.wanted),
+        ImageRef(repository=repository, digest=observation.expected_digest),
         environment=observation.environment,
         container=observation.what,
         deviations=[deviation.model_dump() for deviation in observation.deviations],

@@ -468,7 +468,7 @@ class InventoryContract:
         """An older image must not count as running because the newer one was deleted."""
         inventory.put([entry(1, deployed=(deployment("staging"),))])
         inventory.put(
-            [entry(2, gone=True, deployed=(deployment("staging", LATER, "c2"),)), entry(3, "other", gone=True)]
+            [entry(2, missing=True, deployed=(deployment("staging", LATER, "c2"),)), entry(3, "other", missing=True)]
         )
 
         assert refs(inventory.images()) == ["hello 1"]
@@ -483,7 +483,9 @@ class InventoryContract:
             "packages": frozenset({ZLIB}), "scan": scan(finding("CVE-1")),
             "bases": (BuiltOn(digest=digest(50), name="b"),),
         }  # fmt: skip
-        inventory.put([entry(1, gone=True, deployed=(deployment("staging"),), **facts), entry(2, "other", gone=True)])
+        inventory.put(
+            [entry(1, missing=True, deployed=(deployment("staging"),), **facts), entry(2, "other", missing=True)]
+        )
 
         def answers() -> list[Any]:
             return [
@@ -491,7 +493,7 @@ class InventoryContract:
                 tuple(image for image, _ in inventory.find_carrying("zlib1g")), inventory.find_built_on([digest(50)]),
             ]  # fmt: skip
 
-        assert [refs(each) for each in answers()] == [["hello 1"]] * 5 and all(each[0].gone for each in answers())
+        assert [refs(each) for each in answers()] == [["hello 1"]] * 5 and all(each[0].missing for each in answers())
         assert (inventory.list_removed("other"), inventory.count_unscanned(), inventory.count_without_sbom()) == (
             (),
             1,
@@ -508,7 +510,7 @@ class InventoryContract:
 
     def test_copy_of_deleted_image_is_not_listed(self, inventory: SqlInventory) -> None:
         """No gate judged the copy."""
-        inventory.put([entry(1, gone=True, copies=(digest(2),)), entry(2)])
+        inventory.put([entry(1, missing=True, copies=(digest(2),)), entry(2)])
 
         assert list(inventory.images()) == []
 
@@ -583,7 +585,7 @@ class InventoryContract:
     def test_subjects_are_images_in_the_registry_and_last_deployments(self, inventory: SqlInventory) -> None:
         """Not copies, replaced deployments, or images that are gone and run nowhere."""
         inventory.put([entry(1, deployed=(deployment("staging"),), copies=(digest(5),)), entry(5)])
-        inventory.put([entry(2, gone=True, deployed=(deployment("staging", LATER, "c2"),)), entry(3, gone=True)])
+        inventory.put([entry(2, missing=True, deployed=(deployment("staging", LATER, "c2"),)), entry(3, missing=True)])
         inventory.put([entry(4, "other")])
 
         found = [(refs([each.subject.image])[0], each.subject.gate, each.subject.environment)

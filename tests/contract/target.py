@@ -98,7 +98,7 @@ class TargetContract:
         assert harness.recorded == [deployment] and deployment.changed
         assert harness.running() == {digest}
         assert observation.healthy and observation.deviations == ()
-        assert (observation.wanted, observation.running, observation.restarts) == (digest, digest, 0)
+        assert (observation.expected_digest, observation.running, observation.restarts) == (digest, digest, 0)
         assert observation.container == deployment.container
         assert harness.target.observe([deployment.expected])[0].healthy
 

@@ -20,7 +20,7 @@ def look(minutes: float, **changes: Any) -> Observation:
         "application": "hello",
         "name": "staging-hello-1",
         "container": "c1",
-        "wanted": DIGEST,
+        "expected_digest": DIGEST,
         "running": DIGEST,
         "healthy": True,
         "started_at": NOON - FIVE,

@@ -52,8 +52,8 @@ def offer(
 
 def _results(tested: TestedImage) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the results that are not in the registry yet, as pairs of predicate type and predicate."""
-    results = [(TEST_RESULT, check.predicate()) for check in tested.checks if check.check not in tested.known]
-    if Check.DEPENDENCIES in tested.known:
+    results = [(TEST_RESULT, check.predicate()) for check in tested.checks if check.check not in tested.stored_checks]
+    if Check.DEPENDENCIES in tested.stored_checks:
         return results
     return [*results, (VULNERABILITIES, tested.dependencies.predicate())]
 

@@ -35,7 +35,9 @@ class TestedImage(Provable):
     built: BuiltImage
     checks: tuple[CheckResult, ...]
     dependencies: Report
-    known: tuple[Check, ...] = Field(default=(), description="checks whose signed results lie in the registry already")
+    stored_checks: tuple[Check, ...] = Field(
+        default=(), description="checks whose signed results lie in the registry already"
+    )
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def test(
         built=built,
         checks=tuple(sorted([*results, *(each.value for each in passed.values())], key=lambda c: c.check)),
         dependencies=before[0] if before else dependencies.result[1],
-        known=tuple(passed),
+        stored_checks=tuple(passed),
         proven=None
         if results
         else make_proof(sorted((each.evidence for each in passed.values()), key=lambda e: e.digest)),

@@ -212,7 +212,7 @@ def add_entries(
     """Return the observations; those of deployments get the deviations of their container."""
     return tuple(
         each.model_copy(update={"deviations": (*each.deviations, *entries[each.container])})
-        if each.wanted and each.container in entries
+        if each.expected_digest and each.container in entries
         else each
         for each in observations
     )

@@ -261,7 +261,7 @@ def _make_observation(expected: Expected, state: DeploymentState, at: datetime) 
         name=expected.name,
         container=expected.container,
         address=expected.url,
-        wanted=expected.digest,
+        expected_digest=expected.digest,
         healthy=not state.trouble,
         deviations=compare(expected, state),
     )

@@ -29,7 +29,7 @@ class Observation(Model):
     workload: str = Field(default="", description="in a cluster, its kind and name with cluster and namespace")
     container: str = Field(description="its id")
     address: str = ""
-    wanted: str = Field(default="", description="the digest that should run")
+    expected_digest: str = Field(default="", description="the digest that should run")
     running: str = Field(default="", description="the digest that runs; empty: none")
     status: str = "missing"
     healthy: bool = False
@@ -86,7 +86,7 @@ def make_unobserved(expected: Expected, at: datetime) -> Observation:
         workload=expected.workload,
         container=expected.container,
         address=expected.url,
-        wanted=expected.digest,
+        expected_digest=expected.digest,
         status="unknown",
     )
 

@@ -106,7 +106,7 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
 def make_timeline(image: FleetImage) -> tuple[Moment, ...]:
     """Return the events in the history of an image, oldest first; events without a time come before all others."""
     stored, moments = image.stored, []
-    if not image.gone:
+    if not image.missing:
         names = ", ".join(stored.tags) or "—"
         moments.append(Moment(at=stored.pushed_at, text=f"pushed to {image.ref.repository} as {names}"))
     if stored.pulled_at:
@@ -141,7 +141,7 @@ def _describe_verdict(judgement: Judgement) -> str:
 
 
 def _read_base(name: str, digest: Digest, inventory: Inventory) -> Base:
-    images = [each for each in inventory.find_by_digest(digest) if not each.gone]
+    images = [each for each in inventory.find_by_digest(digest) if not each.missing]
     return Base(
         name=name,
         digest=digest,

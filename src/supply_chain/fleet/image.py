@@ -138,7 +138,7 @@ class FleetImage(Model):
     deployed: tuple[Running, ...] = Field(default=(), description="replaced deployments, the oldest first")
     blocked: str = Field(default="", description="by whom, when and why; empty: by nobody")
     held: str = Field(default="", description="by whom, when and why; empty: by nobody")
-    gone: bool = Field(default=False, description="whether the registry no longer has it")
+    missing: bool = Field(default=False, description="whether the registry no longer has it")
     unreadable: str = Field(default="", description="why its evidence cannot be read; empty if it can")
 
     @property

@@ -28,7 +28,7 @@ class Entry:
 class Inventory(FactsStore, Protocol):
     """A store of images: a copy of what the registry, the evidence and the hosts say.
 
-    Code that acts on an answer reads the sources again. An image that is `gone` from the registry is returned as long
+    Code that acts on an answer reads the sources again. An image that is `missing` in the registry is returned as long
     as it runs, but not by `images`. Its deployments are stored, so that an older image does not count as the one that
     runs.
     """

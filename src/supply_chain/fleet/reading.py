@@ -70,7 +70,7 @@ class Listing:
 
     application: str
     images: tuple[StoredManifest, ...]
-    gone: Mapping[Digest, StoredManifest]
+    missing: Mapping[Digest, StoredManifest]
     """Subjects that are missing in the registry but still have referrers. They may still run or have an encrypted
     copy."""
     referrers: Mapping[Digest, tuple[str, ...]]
@@ -161,11 +161,11 @@ def _entry(listed: Listing, stored: StoredManifest, store: EvidenceStore, host_o
     try:
         image, packages = _read_valid(ref, stored, store, host_of)
     except (ImageNotFound, *UNREADABLE) as error:
-        if isinstance(error, ImageNotFound) and stored.digest not in listed.gone:
+        if isinstance(error, ImageNotFound) and stored.digest not in listed.missing:
             raise  # removed while it was read; for an image in `find_fixes` the SBOM may be missing, too
         mark, remaining = "", _read_remaining(ref, store, host_of)
         image = FleetImage(ref=ref, stored=stored, unreadable=str(error), **remaining)
-    return Entry(image.model_copy(update={"gone": stored.digest in listed.gone}), packages, mark)
+    return Entry(image.model_copy(update={"missing": stored.digest in listed.missing}), packages, mark)
 
 
 def _read_valid(

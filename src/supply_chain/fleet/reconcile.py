@@ -24,7 +24,7 @@ class ReconcileResult(Model):
     application: str
     images: int = Field(description="in the registry now")
     read: int = Field(description="whose evidence was read again")
-    gone: tuple[ImageRef, ...] = Field(default=(), description="no longer in the registry")
+    missing: tuple[ImageRef, ...] = Field(default=(), description="no longer in the registry")
     unreadable: dict[str, str] = Field(default_factory=dict, description="image → why")
     without_facts: dict[str, str] = Field(
         default_factory=dict,
@@ -32,7 +32,7 @@ class ReconcileResult(Model):
     )
 
     def __str__(self) -> str:
-        missing = f"; gone: {', '.join(map(str, self.gone))}" if self.gone else ""
+        missing = f"; missing: {', '.join(map(str, self.missing))}" if self.missing else ""
         unread = [
             f"  {what}: {each}: {' — '.join(why.splitlines())}"
             for what, images in (("cannot be read", self.unreadable), ("facts cannot be read", self.without_facts))
@@ -94,7 +94,7 @@ def refresh(
     names. Raises the registry's errors; the inventory is unchanged then.
     """
     now, before = read_listing(application, registry), inventory.read_marks(application)
-    stored, went = ({_image_of(now, each.digest): each for each in of} for of in (now.images, now.gone.values()))
+    stored, went = ({_image_of(now, each.digest): each for each in of} for of in (now.images, now.missing.values()))
     entries = read_entries(now, _find_changed(now, {**stored, **went}, before), store, host_of)
     unchanged = went.keys() - {each.image.ref for each in entries}
     inventory.put(entries)
@@ -105,8 +105,8 @@ def refresh(
     return ReconcileResult(
         application=application,
         images=len(now.images),
-        read=sum(not each.image.gone for each in entries),
-        gone=tuple(sorted(before.keys() - stored.keys() - unchanged, key=str)),
+        read=sum(not each.image.missing for each in entries),
+        missing=tuple(sorted(before.keys() - stored.keys() - unchanged, key=str)),
         unreadable={str(e.image.ref): e.image.unreadable for e in entries if e.image.unreadable},
     )
 

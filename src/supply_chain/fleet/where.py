@@ -189,5 +189,5 @@ def _findings(image: FleetImage, name: str) -> str:
 
 
 def _place(image: FleetImage, match: str) -> Place:
-    match = f"{match}; gone from the registry" if image.gone else match
+    match = f"{match}; gone from the registry" if image.missing else match
     return Place(image=image.ref, owner=image.owner, tags=image.stored.tags, match=match, running=image.running)

@@ -43,18 +43,25 @@ def continue_soak(before: Soaking | None, look: Observation) -> Soaking | None:
     Anyone who can log in to Prefect can change the stored state, so a soak never counts from before the container's
     start.
     """
-    if not look.healthy or look.deviations or look.restarts or not look.wanted or look.running != look.wanted:
+    if (
+        not look.healthy
+        or look.deviations
+        or look.restarts
+        or not look.expected_digest
+        or look.running != look.expected_digest
+    ):
         return None
     same = (
         before is not None
-        and (before.digest, before.container, before.started_at) == (look.wanted, look.container, look.started_at)
+        and (before.digest, before.container, before.started_at)
+        == (look.expected_digest, look.container, look.started_at)
         and before.last <= look.at <= before.last + GAP
         and (look.started_at is None or before.since >= look.started_at - SKEW)
     )
     if before is not None and same:
         return before.model_copy(update={"last": look.at, "observations": before.observations + 1})
     return Soaking(
-        digest=look.wanted,
+        digest=look.expected_digest,
         container=look.container,
         started_at=look.started_at,
         since=look.at,

@@ -41,7 +41,7 @@ def image_row(image: FleetImage) -> dict[str, str]:
 
 
 def _format_state(image: FleetImage) -> str:
-    storage = ", gone from the registry" if image.gone else ""
+    storage = ", gone from the registry" if image.missing else ""
     if image.unreadable:
         return f"unreadable: {sanitize_text(image.unreadable.splitlines()[0])}{storage}"
     storage += "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
@@ -62,7 +62,7 @@ def _format_stored(image: FleetImage) -> dict[str, str]:
         "pushed": format_day(stored.pushed_at),
         "pulled": format_day(stored.pulled_at),
     }
-    return dict.fromkeys(cells, "—") if image.gone else cells
+    return dict.fromkeys(cells, "—") if image.missing else cells
 
 
 def _format_places(running: Sequence[Running]) -> str:

@@ -24,7 +24,7 @@ def observation_rows(observation: Observation) -> list[dict[str, str]]:
     last = {
         "address": sanitize_text(observation.address),
         "restarts": str(observation.restarts),
-        "digest": shorten_digest(observation.running or observation.wanted),
+        "digest": shorten_digest(observation.running or observation.expected_digest),
         "workload": sanitize_text(observation.what),
     }
     if not observation.deviations:
@@ -46,7 +46,7 @@ def observation_lines(observation: Observation) -> str:
     health = "healthy" if observation.healthy else observation.status
     lines = [
         f"{who}: {observation.what} {health} "
-        f"{shorten_digest(observation.running or observation.wanted)} {observation.address}"
+        f"{shorten_digest(observation.running or observation.expected_digest)} {observation.address}"
     ]
     lines += list_remedies(((f"  {d.code}: {d.fact}", d.remedy) for d in observation.deviations), "      ")
     return "\n".join(lines)

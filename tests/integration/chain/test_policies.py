@@ -38,7 +38,7 @@ def changed(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def doctor_line() -> tuple[bool, str]:
     """Return what `cscm doctor` says about the policies."""
     (line,) = (each for each in cscm("doctor", "--json").result if each["name"] == "policies")
-    return line["ok"], line["found"]
+    return line["ok"], line["actual"]
 
 
 def test_changed_policy_decides_only_once_signed(digest: str, home: Home, changed: Path) -> None:

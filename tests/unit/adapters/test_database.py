@@ -153,19 +153,20 @@ def test_migrated_inventory_keeps_notes_and_deployments(tmp_path):
     engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
     note = Note(
         digest=digest(7), repository="evidence/lifecycle", predicate_type="block", signer=TierName.LIFECYCLE, at=NOON,
-        message='x "said":1 "seen":1',
+        message='x "said":1 "seen":1 "gone":1',
     )  # fmt: skip
     runs = Running(
         environment="staging", application="hello", container="c1", name="n", address="a", host="laptop", since=NOON
     )
-    image = entry(1).image.model_copy(update={"notes": (note,)})
+    image = entry(1).image.model_copy(update={"notes": (note,), "missing": True})
+    document = image.model_dump_json().replace('"message":', '"said":').replace('"missing":', '"gone":')
     with write_transaction(engine) as connection:
         command.upgrade(make_configuration(connection), "0008")
         connection.exec_driver_sql(
-            "INSERT INTO images (repository, digest, application, pushed, mark, document) VALUES (?, ?, ?, ?, ?, ?)",
-            (image.ref.repository, image.ref.digest, "hello", "", "mark",
-             image.model_dump_json().replace('"message":', '"said":')),
-        )  # fmt: skip
+            "INSERT INTO images (repository, digest, application, pushed, gone, mark, document) "
+            "VALUES (?, ?, ?, ?, true, ?, ?)",
+            (image.ref.repository, image.ref.digest, "hello", "", "mark", document),
+        )
         connection.exec_driver_sql(
             "INSERT INTO deployments (image, environment, since, reverse_proxy, document) VALUES (1, ?, '', '', ?)",
             ("staging", runs.model_dump_json().replace('"observed_at":', '"seen":')),
@@ -173,7 +174,7 @@ def test_migrated_inventory_keeps_notes_and_deployments(tmp_path):
 
     (found,) = open_inventory(f"sqlite:///{tmp_path}/inventory.db").find_by_digest(digest(1))
 
-    assert (found.notes, found.running) == ((note,), (runs,))
+    assert (found.notes, found.running, found.missing) == ((note,), (runs,), True)
 
 
 def test_migrated_inventory_has_no_facts_of_gates(tmp_path):

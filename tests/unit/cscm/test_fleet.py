@@ -56,7 +56,7 @@ def test_where_reports_age_and_gaps_of_inventory(monkeypatch):
 
 def test_images_reports_age_and_every_image(monkeypatch):
     """It lists unreadable images, images without SBOM, and first the running ones that left the registry."""
-    existing, gone = image(1, unreadable="it is damaged"), image(2, gone=True)
+    existing, gone = image(1, unreadable="it is damaged"), image(2, missing=True)
     inventory = SimpleNamespace(
         images=lambda application: iter((existing,)), list_removed=lambda application: (gone,),
         find_last_reconciliation=lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), applications=lambda: ("hello",),

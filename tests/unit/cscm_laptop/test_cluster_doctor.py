@@ -69,14 +69,14 @@ def test_started_cluster_is_checked_without_environment(home: Home, monkeypatch:
     found = examine(home)
 
     assert [(name, each.ok) for name, each in found.items()] == [("programs", False), ("components", True)]
-    assert found["programs"].found == "missing: kube" and "root" in found["components"].remedy
+    assert found["programs"].actual == "missing: kube" and "root" in found["components"].remedy
 
 
 def test_doctor_reports_working_cluster_as_ok(home: Home, node: MemoryCluster) -> None:
     found = examine(home)
 
     assert list(found) == ["programs", "components", "node", "kubeconfig"]
-    assert all(each.ok for each in found.values()) and found["node"].found == "ready, v1.37.2"
+    assert all(each.ok for each in found.values()) and found["node"].actual == "ready, v1.37.2"
 
 
 def test_doctor_names_each_failed_part_of_cluster(
@@ -88,7 +88,7 @@ def test_doctor_names_each_failed_part_of_cluster(
 
     found = examine(home)
 
-    assert {name: each.found for name, each in found.items() if not each.ok} == {
+    assert {name: each.actual for name, each in found.items() if not each.ok} == {
         "components": "stopped: kubelet", "node": "not ready: it stopped posting", "kubeconfig": "no namespace apps",
     }  # fmt: skip
 
@@ -96,13 +96,13 @@ def test_doctor_names_each_failed_part_of_cluster(
 def test_refused_credentials_are_a_failed_check(home: Home, node: MemoryCluster) -> None:
     node.failing["read Namespace"] = ClusterUnavailable("it does not answer\ntry again")
 
-    assert examine(home)["kubeconfig"].found == "it does not answer try again"
+    assert examine(home)["kubeconfig"].actual == "it does not answer try again"
 
 
 def test_missing_kubeconfig_is_a_failed_check(home: Home, node: MemoryCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "find_kubeconfig", lambda _: None)
 
-    assert examine(home)["kubeconfig"].found == "none"
+    assert examine(home)["kubeconfig"].actual == "none"
 
 
 def test_unreadable_environment_is_a_failed_check(home: Home) -> None:
@@ -110,4 +110,4 @@ def test_unreadable_environment_is_a_failed_check(home: Home) -> None:
 
     (found,) = examine(home).values()
 
-    assert not found.ok and "staging.yaml" in found.found
+    assert not found.ok and "staging.yaml" in found.actual

@@ -118,7 +118,7 @@ def test_doctor_fails_if_bridge_has_ipv6_addresses(run, monkeypatch):
 
     lines = {line["name"]: line for line in json.loads(run("doctor", "--json").stdout)}
 
-    assert not lines["build network"]["ok"] and "IPv6" in lines["build network"]["found"]
+    assert not lines["build network"]["ok"] and "IPv6" in lines["build network"]["actual"]
     assert "daemon.json" in lines["build network"]["remedy"]
 
 
@@ -132,10 +132,10 @@ def test_doctor_names_process_on_busy_port(run, tmp_path):
         lines = {line["name"]: line for line in json.loads(run("doctor", "--json").stdout)}
         other.shutdown()
 
-    assert "taken by" in lines[f"port {port}"]["found"]
+    assert "taken by" in lines[f"port {port}"]["actual"]
     assert "ports.emulator" in lines[f"port {port}"]["remedy"]
     assert not lines["emulator"]["ok"]  # another process answers there
-    assert "taken" in lines["emulator"]["found"]
+    assert "taken" in lines["emulator"]["actual"]
 
 
 def test_up_reports_all_busy_ports_before_creating_anything(run, tmp_path):

@@ -18,19 +18,19 @@ def test_policies_are_checked_with_the_owner_and_the_time_of_the_laptop(tmp_path
     project = tmp_path / "project"
     copy_shipped(project)
     home, office, profile = Home(project, tmp_path / "home"), Office(project, installation="laptop"), Profile()
-    assert doctor._policies(profile, home).found == "active: they ship with this version"
+    assert doctor._policies(profile, home).actual == "active: they ship with this version"
 
     (project / "deployments/policies/release.yaml").rename(project / "deployments/policies/other.yaml")
     found = doctor._policies(profile, home)
-    assert not found.ok and found.found.startswith("no gate decides: ") and "cscm policy sign" in found.remedy
+    assert not found.ok and found.actual.startswith("no gate decides: ") and "cscm policy sign" in found.remedy
     home.people_owner.parent.mkdir(parents=True)
     home.people_owner.write_text(office.owner.public)
     office.sign_policies(office.owner, read_clock())
-    assert doctor._policies(profile, home).found.startswith("active: signed by the owner of deployments/people.yaml")
+    assert doctor._policies(profile, home).actual.startswith("active: signed by the owner of deployments/people.yaml")
     since = profile.model_copy(update={"policies_signed_since": read_clock()})
-    assert "do not count" in doctor._policies(since, home).found
+    assert "do not count" in doctor._policies(since, home).actual
     home.people_owner.write_text("no key")
-    assert not (failed := doctor._policies(profile, home)).ok and "people_owner" in failed.found
+    assert not (failed := doctor._policies(profile, home)).ok and "people_owner" in failed.actual
 
 
 def test_environment_of_another_supply_chain_on_the_engine_is_found(tmp_path, monkeypatch):
@@ -44,7 +44,7 @@ def test_environment_of_another_supply_chain_on_the_engine_is_found(tmp_path, mo
     monkeypatch.setattr(Home, "owner", "me")
     monkeypatch.setattr(doctor, "find_foreign_networks", lambda owner: {"cscm-staging": "x1", "cscm-none": "x2"})
     (found,) = doctor.check_environments(home)
-    assert not found.ok and found.found == "staging belongs to x1, another supply chain on this engine"
+    assert not found.ok and found.actual == "staging belongs to x1, another supply chain on this engine"
     assert found.remedy.endswith("where x1 is gone, `cscm reset --left-by x1`")
     monkeypatch.setattr(doctor, "find_foreign_networks", lambda owner: {"cscm-none": "x2"})
     assert [each.ok for each in doctor.check_environments(home)] == [True]
@@ -62,7 +62,7 @@ def test_doctor_compares_keys_of_tiers_and_people(tmp_path, monkeypatch):
     office.write_people()
     home.people_owner.parent.mkdir(parents=True)
     home.people_owner.write_text(office.owner.public)
-    assert doctor._public_keys(home).found == "one tier and use each"
+    assert doctor._public_keys(home).actual == "one tier and use each"
 
     curation, execution = identities[TierName.CURATION], identities[TierName.EXECUTION]
     for key, changed in ((office.bob, execution), (office.owner, curation)):
@@ -70,16 +70,16 @@ def test_doctor_compares_keys_of_tiers_and_people(tmp_path, monkeypatch):
     execution.verdict_public_key = other.public
     curation.verdict_public_key = other.public + office.bob.public
     found = doctor._public_keys(home)
-    assert not found.ok and found.found.split("; ") == [
+    assert not found.ok and found.actual.split("; ") == [
         "the signing key of curation and the owner of deployments/people.yaml and ann have the same key",
         "the verdict key of curation and the verdict key of execution have the same key",
         "the verdict key of curation and the signing key of execution and bob have the same key",
     ]
     (home.project / "deployments/people.yaml").write_text("people: 7")
-    assert not (failed := doctor._public_keys(home)).ok and "people.yaml" in failed.found
+    assert not (failed := doctor._public_keys(home)).ok and "people.yaml" in failed.actual
 
 
 def test_keys_of_a_laptop_that_was_never_up_are_missing(tmp_path):
     """There is nothing to compare, and the check says what to do."""
     found = doctor._public_keys(Home(tmp_path / "project", tmp_path / "home"))
-    assert not found.ok and "cscm up" in found.found
+    assert not found.ok and "cscm up" in found.actual

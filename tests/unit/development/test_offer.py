@@ -97,7 +97,11 @@ def test_offer_of_proven_image_neither_pushes_nor_signs(world, make, tested):
     first = offered(world, make, tested, pusher)
     proof = Proof(evidence=first.evidence, since=make.noon)
     proven_image = tested.model_copy(
-        update={"built": make.built(proven=proof), "known": tuple(list_required_checks("service")), "proven": proof}
+        update={
+            "built": make.built(proven=proof),
+            "stored_checks": tuple(list_required_checks("service")),
+            "proven": proof,
+        }
     )
 
     again = offered(world, make, proven_image, pusher)
@@ -111,7 +115,7 @@ def test_offer_signs_only_new_results(world, make, tested):
     """A new vulnerability database adds only a new dependency check."""
     proof = Proof(evidence=(make.other,), since=make.noon)
     static = tuple(check for check in list_required_checks("service") if check is not Check.DEPENDENCIES)
-    again = tested.model_copy(update={"built": make.built(proven=proof), "known": static})
+    again = tested.model_copy(update={"built": make.built(proven=proof), "stored_checks": static})
     pusher = Pusher()
     world.ecr.ensure_repository("dev/hello", immutable=False, key=None)
 

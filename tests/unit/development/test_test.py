@@ -78,7 +78,7 @@ def test_test_collects_results_of_every_check(make, run):
     assert {c.check for c in tested.checks} == {Check.TESTS, Check.PROBE, Check.DEPENDENCIES}
     assert all(each in tested.checks for each in made)
     assert tested.dependencies == report
-    assert (tested.built, tested.known, tested.proven) == (make.built(), (), None)
+    assert (tested.built, tested.stored_checks, tested.proven) == (make.built(), (), None)
 
 
 def test_test_limits_number_of_reported_findings(make, run):
@@ -188,7 +188,7 @@ def test_checks_passed_by_same_tools_are_not_repeated(make, run, before):
 
     assert tested.checks == (deps, probe)
     assert tested.dependencies == report and scanner.scanner.scans == 0
-    assert set(tested.known) == {Check.PROBE, Check.DEPENDENCIES}
+    assert set(tested.stored_checks) == {Check.PROBE, Check.DEPENDENCIES}
     assert len(tested.proven.evidence) == 2
 
 
@@ -207,7 +207,7 @@ def test_failed_check_or_check_by_other_tools_is_repeated(make, run, before, cha
     tested = run(*planned(make, new), report=report, evidence=before(old, deps, report=report))
 
     assert new in tested.checks and deps in tested.checks
-    assert tested.known == (Check.DEPENDENCIES,) and tested.proven is None
+    assert tested.stored_checks == (Check.DEPENDENCIES,) and tested.proven is None
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_dependencies_are_rescanned_if_scanner_or_database_changed(make, run, be
     tested = run(never(make), deps=scanner, evidence=before(probe, deps, report=make.report(**change)))
 
     assert scanner.scanner.scans == 1
-    assert tested.known == (Check.PROBE,) and tested.proven is None
+    assert tested.stored_checks == (Check.PROBE,) and tested.proven is None
 
 
 def test_dependency_check_warns_of_each_known_vulnerability(make):

@@ -118,15 +118,15 @@ def test_actions_of_the_chain_itself_are_not_reported():
 
 def observation(**changes):
     return Observation(**{
-        "at": NOON, "environment": "staging", "application": "hello", "name": "n", "container": OWN, "wanted": AGENT,
-        **changes,
+        "at": NOON, "environment": "staging", "application": "hello", "name": "n", "container": OWN,
+        "expected_digest": AGENT, **changes,
     })  # fmt: skip
 
 
 def test_entry_is_added_to_deviations_of_deployment():
     """The existing deviations are kept."""
     first, entry = (Deviation(code=code, fact="f", remedy="r") for code in ("drift.files", "drift.exec"))
-    others = [observation(wanted=""), observation(container=STRANGER)]
+    others = [observation(expected_digest=""), observation(container=STRANGER)]
 
     own, *rest = add_entries([observation(deviations=(first,)), *others], {OWN: (entry,)})
 

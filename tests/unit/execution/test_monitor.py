@@ -267,7 +267,7 @@ def test_monitor_observes_each_healthy_deployment(host):
         name=one.name,
         container=one.container,
         address=f"http://127.0.0.1:{host.port}/",
-        wanted=one.digest,
+        expected_digest=one.digest,
         running=one.digest,
         status="running",
         healthy=True,
@@ -299,7 +299,7 @@ def test_monitor_reports_missing_container_and_reverse_proxy(host):
         (deployed.name, ["drift.missing", "drift.reverse-proxy", "drift.unhealthy"])
     ]
     assert (observation.status, observation.exit_code, observation.running) == ("missing", None, "")
-    assert (observation.container, observation.wanted) == (deployed.container, deployed.digest)
+    assert (observation.container, observation.expected_digest) == (deployed.container, deployed.digest)
     assert not observation.healthy
 
 
@@ -375,7 +375,7 @@ def test_monitor_reports_foreign_container_once(host, spec):
     _, observation = host.observe()
 
     assert codes_by_name([observation]) == [("nobody's", ["drift.foreign"])]
-    assert (observation.environment, observation.application, observation.wanted) == ("staging", "", "")
+    assert (observation.environment, observation.application, observation.expected_digest) == ("staging", "", "")
     assert (observation.container, observation.status, observation.running) == (stranger.id, "created", "")
     host.engine.start("nobody's")
     assert host.observe()[1].running == stranger.image

@@ -26,7 +26,7 @@ def test_refresh_reads_image_from_registry_and_evidence(fleet, make):
     done = fleet.refresh()
     (image,) = fleet.images
 
-    assert (done.images, done.read, done.gone, done.unreadable) == (1, 1, (), {})
+    assert (done.images, done.read, done.missing, done.unreadable) == (1, 1, (), {})
     assert (image.ref, image.kind, image.owner, image.source) == (ref, "service", "web team", make.source())
     assert (image.signed, image.released) == (True, True)
     assert image.stored.size == 1_500_000 and image.stored.tags == ("v1",)
@@ -137,8 +137,8 @@ def test_refresh_removes_image_that_left_the_registry(fleet):
 
     done = fleet.refresh()
 
-    assert done.gone == (ImageRef(repository="curated/hello", digest=OTHER),)
-    assert str(done) == f"hello: 1 image, 0 read again; gone: curated/hello@{OTHER}"
+    assert done.missing == (ImageRef(repository="curated/hello", digest=OTHER),)
+    assert str(done) == f"hello: 1 image, 0 read again; missing: curated/hello@{OTHER}"
     assert [image.ref.digest for image in fleet.images] == [CURATED.digest]
 
 
@@ -151,7 +151,7 @@ def test_missing_image_remains_the_last_deployment(fleet, make, tmp_path):
     fleet.remove(CURATED.with_digest(OTHER))
 
     done, again = fleet.refresh(), fleet.refresh()
-    assert (done.gone, done.images, done.read) == ((last,), 1, 0) and again.gone == ()
+    assert (done.missing, done.images, done.read) == ((last,), 1, 0) and again.missing == ()
     before = fleet.images
     assert [(each.ref, each.running, len(each.deployed)) for each in before] == [(older, (), 1)]
     assert [each.ref for each in fleet.inventory.list_removed()] == [last]
@@ -161,7 +161,7 @@ def test_missing_image_remains_the_last_deployment(fleet, make, tmp_path):
     assert fleet.refresh() == again
     del fleet.world.registry.layer
     fleet.inventory = open_inventory(new_inventory(tmp_path / "another.db"))
-    assert fleet.refresh().gone == () and fleet.images == before
+    assert fleet.refresh().missing == () and fleet.images == before
 
 
 def test_missing_image_returns_with_its_history_when_pushed_again(fleet, make):
@@ -304,7 +304,7 @@ def test_copy_of_missing_image_does_not_count_as_image(fleet, make):
 
     done, again = fleet.refresh(), fleet.refresh()
 
-    assert (done.gone, again.gone, fleet.images) == ((ref,), (), [])
+    assert (done.missing, again.missing, fleet.images) == ((ref,), (), [])
     assert again.read == 0, "what is left of it does not change"
 
 

@@ -66,7 +66,7 @@ async def test_changed_document_is_an_event_of_each_day(emitted):
 
 async def test_drift_of_deployment_is_event_at_each_look(emitted):
     """The response knows what it said before."""
-    drifted = observation("drift.object", application="hello", wanted=DIGEST)
+    drifted = observation("drift.object", application="hello", expected_digest=DIGEST)
 
     await observations.emit_drift(drifted)
     await observations.emit_drift(drifted)

@@ -70,7 +70,7 @@ def test_environment_without_soak_never_finishes_soak():
         {"restarts": 1},
         {"running": ""},
         {"running": OTHER},
-        {"wanted": "", "running": ""},
+        {"expected_digest": "", "running": ""},
     ],
     ids=str,
 )
@@ -86,7 +86,7 @@ def test_unhealthy_observation_restarts_soak(unwell):
         {"container": "c2"},
         {"started_at": NOON + FIVE},
         {"started_at": None},
-        {"wanted": OTHER, "running": OTHER},
+        {"expected_digest": OTHER, "running": OTHER},
     ],
     ids=str,
 )

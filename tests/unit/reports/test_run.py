@@ -344,7 +344,7 @@ def observed(make, **changes):
         "name": "staging-hello",
         "container": "1" * 64,
         "address": "http://127.0.0.1:8080/",
-        "wanted": DIGEST,
+        "expected_digest": DIGEST,
         "running": DIGEST,
         "status": "running",
         "healthy": True,
@@ -364,7 +364,7 @@ def test_healthy_deployment_is_one_row(make):
 def test_each_deviation_is_a_row_with_remedy(make):
     """This also covers a foreign container."""
     deviations = tuple(Deviation(code=f"c.{n}", fact=HOSTILE, remedy="mend") for n in range(2))
-    rows = observation_rows(observed(make, application="", wanted="", healthy=False, deviations=deviations))
+    rows = observation_rows(observed(make, application="", expected_digest="", healthy=False, deviations=deviations))
 
     assert [row["deviation"] for row in rows] == [sanitize_text(f"c.{n}: {HOSTILE}") for n in range(2)]
     assert all(row["what to do"] == "mend" and row["application"] == "—" for row in rows)

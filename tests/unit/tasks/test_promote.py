@@ -154,7 +154,7 @@ async def test_break_glass_is_signed_by_its_person_first(world, monkeypatch, tmp
 async def test_unhealthy_soaked_image_does_not_move(monkeypatch, changes, deployed, goes):
     """An approval may take days; the state of another image in its place does not matter."""
     promotion = PlannedPromotion(image=REF, to="production", after="staging")
-    soaking = None if changes is None else continue_soak(None, look(0, wanted=REF.digest, running=REF.digest))
+    soaking = None if changes is None else continue_soak(None, look(0, expected_digest=REF.digest, running=REF.digest))
     monkeypatch.setattr(promote, "plan_deployment", lambda *_: promotion)
     monkeypatch.setattr(promote, "find_missed_deployments", lambda *_: (promotion,))
     runs = SimpleNamespace(environment="staging", application="hello", digest=deployed)

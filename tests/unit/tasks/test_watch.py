@@ -29,7 +29,7 @@ def observation(*codes: str, name: str = "hello", application: str = "hello") ->
     """Return an observation with these deviations."""
     deviations = tuple(Deviation(code=code, fact="f", remedy="r") for code in codes)
     return Observation(
-        at=NOON, environment="staging", application=application, name=name, container="1", wanted=DIGEST,
+        at=NOON, environment="staging", application=application, name=name, container="1", expected_digest=DIGEST,
         deviations=deviations,
     )  # fmt: skip
 

@@ -46,7 +46,7 @@ def _select_curated(application: str | None) -> Select[Any]:
     )
     last = select_deployed().subquery()
     deploy = select(last.c.image, literal(Gate.DEPLOY.value), last.c.environment)
-    judged = release.where(~t.images.c.gone).union_all(deploy).subquery()
+    judged = release.where(~t.images.c.missing).union_all(deploy).subquery()
     stored = t.gate_facts.c
     same = (stored.image == judged.c.image) & (stored.gate == judged.c.gate) & (stored.environment == judged.c.place)
     image = t.images.c

@@ -50,7 +50,7 @@ def is_image() -> ColumnElement[bool]:
         .correlate(t.images)
         .exists()
     )
-    return (~t.images.c.gone | is_running()) & ~copy
+    return (~t.images.c.missing | is_running()) & ~copy
 
 
 def list_refs(connection: Connection, which: ColumnElement[bool]) -> list[Name]:
@@ -69,7 +69,7 @@ def read(connection: Connection, names: Sequence[Name]) -> Iterator[FleetImage]:
     running, replaced = read_all_deployments(connection, t.images.c.application.in_({row.application for row in rows}))
     others = _read_other_containers(connection, {row.digest for row in rows})
     for row in rows:
-        document = json.loads(row.document) | {"gone": row.gone}
+        document = json.loads(row.document) | {"missing": row.missing}
         if document["scan"]:
             document["scan"]["findings"] = findings.get(row.id, [])
         recorded = running.get(row.id, [])

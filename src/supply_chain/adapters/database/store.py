@@ -119,7 +119,7 @@ class SqlInventory:
 
     def count_unscanned(self) -> int:
         """Return the number of images without a scan that counts: never scanned, gone, or archived and not running."""
-        return self._count(~t.images.c.scanned | t.images.c.gone | (t.images.c.archived & ~is_running()))
+        return self._count(~t.images.c.scanned | t.images.c.missing | (t.images.c.archived & ~is_running()))
 
     def count_by_starter(self) -> int:
         """Return the number of images whose last scan used the starter database."""
@@ -142,15 +142,15 @@ class SqlInventory:
     def images(self, application: str | None = None) -> Iterator[FleetImage]:
         """Yield the images in the registry, by application, newest push first; read in parts to limit memory."""
         with self._read_transaction("list images") as connection:
-            refs = list_refs(connection, belongs_to(application) & ~t.images.c.gone)
+            refs = list_refs(connection, belongs_to(application) & ~t.images.c.missing)
         for part in split_batches(refs, AT_ONCE):
             with self._read_transaction("read images") as connection:
                 images = tuple(read(connection, part))
-            yield from (each for each in images if not each.gone)
+            yield from (each for each in images if not each.missing)
 
     def list_removed(self, application: str | None = None) -> tuple[FleetImage, ...]:
         """Return the images that run but are no longer in the registry."""
-        return self._read_all(belongs_to(application) & t.images.c.gone)
+        return self._read_all(belongs_to(application) & t.images.c.missing)
 
     def running(self) -> tuple[Running, ...]:
         """Return the last deployment of each application in each environment."""

@@ -47,7 +47,7 @@ images = Table(
     Column("scanned", Boolean, nullable=False, server_default=false()),
     Column("archived", Boolean, nullable=False, server_default=false()),
     Column("starter", Boolean, nullable=False, server_default=false()),
-    Column("gone", Boolean, nullable=False, server_default=false()),
+    Column("missing", Boolean, nullable=False, server_default=false()),
     Column("unreadable", Boolean, nullable=False, server_default=false()),
     Column("mark", String(64), nullable=False),
     Column("document", Text, nullable=False),
@@ -56,7 +56,7 @@ images = Table(
 """`document` is a `FleetImage` without findings and deployments. `pushed` is in UTC, in RFC 3339 format, so that it
 sorts.
 
-`gone`: the registry no longer has the image; what is still signed about it is stored.
+`missing`: the registry no longer has the image; what is still signed about it is stored.
 """
 
 bases = Table(

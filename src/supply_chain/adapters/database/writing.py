@@ -36,7 +36,7 @@ def put(connection: Connection, entry: Entry) -> None:
             scanned=image.scan is not None,
             archived=is_archived(image.stored),
             starter=image.scan is not None and image.scan.database.kind == "starter",
-            gone=image.gone,
+            missing=image.missing,
             unreadable=bool(image.unreadable),
             mark=entry.mark,
             document=document,

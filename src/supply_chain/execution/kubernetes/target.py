@@ -280,7 +280,7 @@ class KubernetesTarget:
             workload=expected.workload,
             container=expected.container,
             address=expected.url,
-            wanted=expected.digest,
+            expected_digest=expected.digest,
             running=_running_digest(expected, pods, same),
             status="missing" if deployment is None else "running" if complete else f"{ready} pods ready",
             healthy=complete,

@@ -143,7 +143,7 @@ async def looked_at(
     place = DockerEnvironment(name=environment, host=f"{environment}-host")
     entry = Deviation(code="drift.exec", fact="f", remedy="r")
     observed = Observation(
-        at=NOON, environment=environment, application="hello", name="n", container="1", wanted=DIGEST
+        at=NOON, environment=environment, application="hello", name="n", container="1", expected_digest=DIGEST
     )
     answers, reported = iter(deploying), list[Any]()
     readings = iter((expected, expected if later is None else later))
@@ -250,7 +250,7 @@ async def test_monitor_reports_invalid_environment_and_observes_others(environme
     (invalid, reported), remembered = await looked_at(environment, monkeypatch, [set(), set()], unreadable=unreadable)
 
     assert [each.code for each in invalid.deviations] == ["drift.invalid"] and invalid.environment == "broken"
-    assert "its soak is wrong" in invalid.deviations[0].fact and invalid.wanted == ""
+    assert "its soak is wrong" in invalid.deviations[0].fact and invalid.expected_digest == ""
     assert [each.code for each in reported.deviations] == ["drift.exec"] and remembered == "9"
 
 

@@ -28,7 +28,7 @@ def test_shipped_roles_sign_with_their_own_keys_only() -> None:
     """Whoever has one tier's key can sign what that tier says, and nothing else."""
     assert list_foreign_keys(ROOT / POLICIES) == ()
     check = doctor._identities(ROOT / POLICIES)
-    assert (check.ok, check.found) == (True, "one tier each")
+    assert (check.ok, check.actual) == (True, "one tier each")
 
 
 @pytest.mark.parametrize(("changes", "key"), [
@@ -41,7 +41,7 @@ def test_role_that_may_sign_with_another_key_is_listed(tmp_path: Path, changes: 
     """Also by a wildcard."""
     assert list_foreign_keys(written(tmp_path, {}, changes)) == (f"curation may sign with {key}",)
     check = doctor._identities(tmp_path)
-    assert not check.ok and check.found == f"curation may sign with {key}" and "key of its own tier" in check.remedy
+    assert not check.ok and check.actual == f"curation may sign with {key}" and "key of its own tier" in check.remedy
 
 
 def test_role_that_may_do_all_but_something_is_listed(tmp_path: Path) -> None:
