@@ -126,7 +126,7 @@ def loop(grype: Tool, environment: dict[str, str], files: Sequence[Path], out: P
 
 def night(images: Sequence[FleetImage], ports: RescanPorts) -> Tally:
     """Rescan all images and tally them as a run does; raise `SystemExit` if one has no verdict."""
-    tally = Tally(len(images), "grype", ports.scanner.current()[1], read_clock())
+    tally = Tally(len(images), "grype", ports.scanner.identify()[1], read_clock())
     for chunk in split_into_chunks(images):
         for result in rescan(chunk, replace(ports, on_result=tally.add)):
             if isinstance(result, Unjudged):

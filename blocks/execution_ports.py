@@ -156,7 +156,7 @@ class ExecutionPorts(TierPorts):
 
     def _find_collector(self, image: str) -> str:
         """Return a collector as pods name it; raise `BaseMissing` if it is not released, or blocked."""
-        return self.bases.curated(image)[0]
+        return self.bases.find_released(image)[0]
 
     def _find_admitted_collector(self, image: str) -> str:
         """Return a collector as pods name it; empty if it may not be used, or if nobody can know that."""
@@ -358,7 +358,7 @@ class ExecutionPorts(TierPorts):
             connect=host.engine,
             plain=lambda engine: PullSupply(engine, self.tier.registry, self.repositories.credentials),
             confidential=lambda engine: DecryptingSupply(engine, self.evidence, self.tier.kms, self.skopeo),
-            released=lambda name: self.bases.curated(name)[1].digest,
+            released=lambda name: self.bases.find_released(name)[1].digest,
             registry=self.tier.registry,
             now=read_clock,
             wait=sleep,

@@ -70,7 +70,7 @@ def _is_built_on_others(directory: Path) -> bool:
 def _find_released(catalog: CuratedBases, name: str) -> ImageRef | None:
     """Return the current released image with this name, or None."""
     try:
-        _, material = catalog.curated(f"{BASES}/{name}")
+        _, material = catalog.find_released(f"{BASES}/{name}")
     except BaseMissing:
         return None
     return ImageRef(repository=f"{BASES}/{name}", digest=material.digest)

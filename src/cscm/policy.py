@@ -130,7 +130,7 @@ def check(directory: Path | None, as_json: bool) -> None:
             ),
         )
         for gate in Gate
-        for each in policies.at(gate).policies
+        for each in policies.select_gate(gate).policies
     )
     result = PolicyCheck(policies=rows, active=None, why="") if directory else _check_state(rows, find_project())
     click.echo(result.model_dump_json(indent=2) if as_json else sanitize_lines(str(result)))

@@ -238,7 +238,7 @@ def _policies(profile: Profile, home: Home) -> Check:
     name, requirement = "policies", "active"
     try:
         state = read_project_state(
-            home.project, PeopleOwner(home.owner_key(), LAPTOP), profile.policies_signed_since, datetime.now(UTC)
+            home.project, PeopleOwner(home.read_owner_key(), LAPTOP), profile.policies_signed_since, datetime.now(UTC)
         )
     except SupplyChainError as error:
         return check(name, format_error_message(error), requirement, False, "correct it, and run `cscm policy check`")
@@ -277,7 +277,7 @@ def _keys_of_tiers(home: Home) -> Iterable[tuple[str, Key]]:
 
 
 def _keys_of_people(home: Home) -> Iterable[tuple[str, Key]]:
-    yield from ((f"the owner of {PEOPLE}", key) for key in parse_owner_keys(home.owner_key()))
+    yield from ((f"the owner of {PEOPLE}", key) for key in parse_owner_keys(home.read_owner_key()))
     file = home.project / PEOPLE
     people = read_document(file, PeopleDocument).people if file.exists() else {}
     for name, person in people.items():

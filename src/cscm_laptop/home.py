@@ -46,7 +46,7 @@ class Home:
         """Public key of the owner of the people document; `cscm up` makes it."""
         return self.state / "people" / "owner.pub"
 
-    def owner_key(self) -> str:
+    def read_owner_key(self) -> str:
         """Return that key in PEM; empty if there is none."""
         return self.people_owner.read_text(encoding="ascii") if self.people_owner.exists() else ""
 

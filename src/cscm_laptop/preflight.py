@@ -86,7 +86,7 @@ def make_preflight_ports(home: Home, profile: Profile, image: str | None = None)
 
 
 def _policies(home: Home) -> Policies:
-    return read_unsigned_policies(home.project, PeopleOwner(home.owner_key(), LAPTOP), read_clock())
+    return read_unsigned_policies(home.project, PeopleOwner(home.read_owner_key(), LAPTOP), read_clock())
 
 
 def make_local_image_ports(name: str, tools: Mapping[str, Tool], policy: GatePolicy[ReleaseFacts]) -> LocalImagePorts:

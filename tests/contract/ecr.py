@@ -100,7 +100,7 @@ class EcrContract:
             harness.ecr.is_immutable(absent.repository)
         with pytest.raises(ImageNotFound):
             harness.ecr.delete(absent.repository, [ABSENT])
-        lists = (harness.ecr.images, harness.ecr.pushed, harness.ecr.list_newest_first)
+        lists = (harness.ecr.images, harness.ecr.list_pushes, harness.ecr.list_newest_first)
         assert [list(each(absent.repository)) for each in lists] == [[], [], []]
 
     def test_repository_is_created_once_with_its_settings(self, harness: Harness) -> None:
@@ -137,10 +137,10 @@ class EcrContract:
 
         assert harness.ecr.list_newest_first(harness.repository) == (first,)
         assert set(harness.ecr.list_newest_first(harness.repository, archived=True)) == {second, first}
-        assert {digest for digest, _ in harness.ecr.pushed(harness.repository)} == {
+        assert {digest for digest, _ in harness.ecr.list_pushes(harness.repository)} == {
             each.digest for each in (attached, untagged, first)
         }
-        times = [at for _, at in harness.ecr.pushed(harness.repository)]
+        times = [at for _, at in harness.ecr.list_pushes(harness.repository)]
         assert times == sorted(times, reverse=True)
 
     def test_digest_is_found_by_its_beginning(self, harness: Harness) -> None:

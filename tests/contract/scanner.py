@@ -24,7 +24,7 @@ class ScannerContract:
 
     def test_report_names_sbom_scanner_and_database(self, harness: Harness) -> None:
         """Whether a report is still good enough is decided by these."""
-        version, database = harness.scanner.current()
+        version, database = harness.scanner.identify()
         for sbom in (harness.vulnerable, harness.other):
             report = harness.scanner.scan(sbom)
 

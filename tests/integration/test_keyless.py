@@ -83,7 +83,7 @@ def project(tmp_path: Path, home: Home, toolbox: Toolbox) -> Iterator[Project]:
         statement = make_document_statement(DocumentKind.PEOPLE, document.name, document.read_bytes(), "", now)
         cosign = toolbox.find("cosign").with_environment(COSIGN_PASSWORD="")
         locate_signature(document).write_bytes(sign_statement(cosign, owner_key(home), statement))
-        yield Project(tmp_path, service, PeopleOwner(home.owner_key()))
+        yield Project(tmp_path, service, PeopleOwner(home.read_owner_key()))
 
 
 def test_keyless_waiver_is_active_only_for_listed_identity(project: Project, home: Home) -> None:

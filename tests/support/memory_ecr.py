@@ -41,7 +41,7 @@ class MemoryEcr:
     def images(self, repository: str) -> tuple[StoredManifest, ...]:
         return tuple(self._newest_first(repository))
 
-    def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
+    def list_pushes(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
         return tuple((each.digest, each.pushed_at) for each in self._newest_first(repository) if each.status is ACTIVE)
 
     def list_newest_first(

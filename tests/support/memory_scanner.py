@@ -26,7 +26,7 @@ class MemoryScanner:
     configuration: str = "plain"
     scanned: list[bytes] = field(default_factory=list)
 
-    def current(self) -> tuple[str, Database]:
+    def identify(self) -> tuple[str, Database]:
         return self.report.scanner_version, self.report.database
 
     def scan(self, sbom: Sbom) -> Report:

@@ -137,7 +137,7 @@ class Judged(Pieces):
         self.attach(base, CURATION, SBOM, self.make.sbom(self.world.registry, base, *packages))
 
     def judged(self, gate: Gate) -> Admitted[Any] | Refused:
-        return evaluate(self.facts(gate), POLICIES.at(gate), NOON)
+        return evaluate(self.facts(gate), POLICIES.select_gate(gate), NOON)
 
 
 def names(gate: Gate) -> list[str]:

@@ -86,7 +86,10 @@ def test_every_error_and_reason_code_is_documented() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("src/supply_chain/*/*.py"))
     given = re.findall(r"\bcode=f?\"([^\"]+)\"", source)
     rules = [
-        rule.id for gate in Gate for rule in POLICIES.at(gate).rules if rule.document.severity is RuleSeverity.DENY
+        rule.id
+        for gate in Gate
+        for rule in POLICIES.select_gate(gate).rules
+        if rule.document.severity is RuleSeverity.DENY
     ]
     raised = [
         error.code
@@ -217,7 +220,7 @@ def test_refusals_list_every_rule_with_its_gates() -> None:
         lines = (line for gates, part in parts if gate.value in gates.split(", ") for line in part.splitlines())
         listed = [line for line in lines if line]
         codes = [code for line in listed for code in re.findall(r"`([^`]+)`", line.partition(": ")[0])]
-        rules = [rule for rule in POLICIES.at(gate).rules if rule.document.severity is RuleSeverity.DENY]
+        rules = [rule for rule in POLICIES.select_gate(gate).rules if rule.document.severity is RuleSeverity.DENY]
 
         assert sorted(codes) == sorted(rule.id for rule in rules) and len(codes) > 20
         assert all(line.partition(": ")[2].startswith("Refuse ") for line in listed)

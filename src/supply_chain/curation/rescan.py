@@ -150,7 +150,7 @@ def read_evidence(
 def _read_evidence(ref: ImageRef, evidence: EvidenceStore, reported: datetime | None) -> ImageEvidence | None:
     """Read what evidence says about an image; return None if it has no SBOM."""
     reading = evidence.read(ref)
-    own, development = reading.by(TierName.CURATION), reading.by(TierName.DEVELOPMENT)
+    own, development = reading.list_signed_by(TierName.CURATION), reading.list_signed_by(TierName.DEVELOPMENT)
     listed = find_last_sbom(own)
     if listed is None:
         return None

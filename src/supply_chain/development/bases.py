@@ -113,7 +113,7 @@ class CuratedBases:
     def resolve(self, reference: str, declared: Collection[str] = ()) -> tuple[str, Material]:
         """See `development.plan.Bases`."""
         name, address = ImageNames(self.host, self.instead, self.registries).find(reference, declared)
-        return self.curated(name) if address is None else self._resolve_pinned(name, address)
+        return self.find_released(name) if address is None else self._resolve_pinned(name, address)
 
     def config(self, address: str, platform: str) -> bytes:
         """See `development.plan.Bases`."""
@@ -147,7 +147,7 @@ class CuratedBases:
                     most = len(below)
         return most
 
-    def curated(self, name: str) -> tuple[str, Material]:
+    def find_released(self, name: str) -> tuple[str, Material]:
         """Return the newest base of this name that is released and not blocked, or the one with the digest in `name`.
 
         Raises `BaseMissing` if there is none.

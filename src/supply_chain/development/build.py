@@ -220,7 +220,7 @@ def _build_images(
             orders.append(_test_stage(order, declaration))
         results = ports.builder.build(*orders)
     for each, result in zip(orders, results, strict=True):
-        check_record(each.target or "", result.record, plan.expected(each.target or ""))
+        check_record(each.target or "", result.record, plan.make_expected(each.target or ""))
     return results[0].digest
 
 

@@ -94,7 +94,7 @@ class Plan:
         sources = {each.identifier: each for target in self.reading.targets.values() for each in target.sources}
         return tuple(each for name, each in sorted(sources.items()) if name in self.urls)
 
-    def expected(self, target: str) -> Expected:
+    def make_expected(self, target: str) -> Expected:
         """Return what BuildKit's record of one target must contain."""
         return Expected(self.reading.targets[target], self.addresses, self.urls, self.namespace)
 

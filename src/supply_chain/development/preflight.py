@@ -157,7 +157,7 @@ def preflight(directory: Path, ports: PreflightPorts) -> Preflight:
     `DeclarationInvalid` if there is no declaration.
     """
     _require_declaration(directory)
-    ports.scanner.current()
+    ports.scanner.identify()
     with ExitStack() as stack:
         try:
             snapshot = stack.enter_context(ports.take(directory))

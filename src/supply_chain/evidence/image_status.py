@@ -196,13 +196,15 @@ def sign_decision(
     count. A person can block what a rule blocked; no rule lifts that block. If only one of the two places has the
     block, it is signed in the other one too.
     """
-    before = read_image_status(ref, store).by(TierName.LIFECYCLE)
+    before = read_image_status(ref, store).list_signed_by(TierName.LIFECYCLE)
     status = compute_image_status(before)
     places = (block_repository(ref.digest), locate_image_status(ref)) if act in BLOCKS else (locate_image_status(ref),)
     stronger = act is Act.BLOCK and not rule and status.block is not None and status.block.rule
     if status.has(act) and not stronger:
         missing = [
-            place for place in places if not compute_image_status(_read(place, store).by(TierName.LIFECYCLE)).has(act)
+            place
+            for place in places
+            if not compute_image_status(_read(place, store).list_signed_by(TierName.LIFECYCLE)).has(act)
         ]
         first = status.block or status.unblock
         return _sign(first, missing, store, repositories, now) if first else None

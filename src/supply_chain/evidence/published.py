@@ -98,7 +98,7 @@ class PublishedVerdicts:
 
     def _read(self, place: ImageRef) -> tuple[SignedValue[Summary], ...]:
         """Return the verdicts in a place that this tier's verdict key signed, the current one last."""
-        signed = _read_place(place, self.store).by(self.store.tier)
+        signed = _read_place(place, self.store).list_signed_by(self.store.tier)
         return _sort(read_statements(signed, SUMMARY, Summary.model_validate))
 
     def _remove(self, place: ImageRef, superseded: Sequence[SignedValue[Summary]]) -> None:
@@ -196,7 +196,7 @@ def read_current_verdict(verdicts: EvidenceStore, ref: ImageRef, gate: Gate, env
     """
     place = locate_verdict(ref, gate, environment)
     reading = _read_place(place, verdicts)
-    signed = _sort(read_statements(reading.by(JUDGE[gate]), SUMMARY, Summary.model_validate))
+    signed = _sort(read_statements(reading.list_signed_by(JUDGE[gate]), SUMMARY, Summary.model_validate))
     counted = [each for each in signed if _is_about(each.value, ref, gate, environment)]
     if not counted:
         others = f"{len(signed)} of another gate, image or environment" if signed else ""

@@ -139,7 +139,7 @@ class Reading:
     attached: tuple[AttachedStatement, ...] = ()
     """VEX documents and provenance of the image that no tier signed; perhaps an issuer or a builder did."""
 
-    def by(self, signer: TierName) -> tuple[VerifiedStatement, ...]:
+    def list_signed_by(self, signer: TierName) -> tuple[VerifiedStatement, ...]:
         """Return the statements that one tier signed, oldest first."""
         return tuple(e for e in self.evidence if e.signer == signer)
 
@@ -224,7 +224,7 @@ class EvidenceStore:
 
         If predicate `types` are given, others are neither returned nor fetched.
         """
-        return self.read(subject, *types).by(signer)
+        return self.read(subject, *types).list_signed_by(signer)
 
     def read(self, subject: ImageRef, *types: str) -> Reading:
         """Return the statements about `subject` in its repository that trusted keys signed.

@@ -95,7 +95,7 @@ def deploy(
     """
     reverse_proxy = ReverseProxy(engine, order.environment, order.declaration.name, order.proxy, order.run_id)
     others, reverse_proxies = _containers(engine, order), {each.id for each in reverse_proxy.list_all()}
-    server = reverse_proxy.serves()
+    server = reverse_proxy.find_server()
     serving = next((each for each in others if make_server_name(each) == server), None)
     if serving and not order.force and (unchanged := _find_unchanged(order, serving, reverse_proxy, now)):
         with _retire(
@@ -165,7 +165,7 @@ def _find_unchanged(
     order: Order, serving: Container, reverse_proxy: ReverseProxy, now: Callable[[], datetime]
 ) -> Deployment | None:
     """Return the current deployment if it is the requested one and healthy, otherwise None."""
-    place, reverse_proxy_now = order.placement, reverse_proxy.fits()
+    place, reverse_proxy_now = order.placement, reverse_proxy.find_fitting()
     same = (
         serving.running
         and serving.image == order.digest

@@ -26,7 +26,7 @@ class Repositories(Protocol):
     def repositories(self, prefix: str) -> tuple[str, ...]:
         """Return the names of the repositories that begin with `prefix`."""
 
-    def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
+    def list_pushes(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
         """Return every manifest that is not archived, with the time of its push, the last one first.
 
         Returns none if the repository does not exist.
@@ -172,7 +172,7 @@ def _read_subjects(
 ) -> Iterator[tuple[ImageRef, datetime]]:
     """Yield the digests that statements in a repository are about, with their last push, the last first."""
     listed: set[Digest] = set()
-    for digest, pushed in repositories.pushed(repository):
+    for digest, pushed in repositories.list_pushes(repository):
         manifest = manifests.manifest(ImageRef(repository=repository, digest=digest))
         about = (manifest.get("subject") or {}).get("digest")
         if about and about not in listed and (manifest.get("annotations") or {}).get(PREDICATE) == predicate:

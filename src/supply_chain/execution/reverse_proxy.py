@@ -168,14 +168,14 @@ class ReverseProxy:
         """Return every proxy that exists for this application and environment."""
         return self.engine.find(self._labels)
 
-    def serves(self) -> str:
+    def find_server(self) -> str:
         """Return the server to which a running proxy forwards requests; an empty string if there is none."""
         for reverse_proxy in self.list_all():
             if self._at_address(reverse_proxy) and (identity := self._read_identity(reverse_proxy)):
                 return identity.partition(" ")[0]
         return ""
 
-    def fits(self) -> Container | None:
+    def find_fitting(self) -> Container | None:
         """Return the running proxy if its image, address and profile are right, otherwise None."""
         for reverse_proxy in self.list_all():
             current = (
@@ -191,7 +191,7 @@ class ReverseProxy:
         If that fails for any reason, everything is restored to the state before.
         """
         with contextlib.ExitStack() as undo:
-            fitting, server, place = self.fits(), make_server_name(target), self.place
+            fitting, server, place = self.find_fitting(), make_server_name(target), self.place
             reverse_proxy = fitting or self._create(undo)
             revision = (
                 self._reconfigure(reverse_proxy, server, port, undo)

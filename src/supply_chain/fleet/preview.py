@@ -109,32 +109,35 @@ class Comparison:
     def judge(self, facts: StoredFacts) -> Result:
         """Return what the proposed policies change for a subject; where it runs is not stated."""
         gate, outcomes = facts.subject.gate, list[Results]()
-        before = join_decisions(facts.values, self.current.at(gate), self.now)
-        after = before if gate in self._alike else join_decisions(facts.values, self.proposed.at(gate), self.now)
-        readers = self.current.at(gate).readers | self.proposed.at(gate).readers
+        before = join_decisions(facts.values, self.current.select_gate(gate), self.now)
+        after = (
+            before if gate in self._alike else join_decisions(facts.values, self.proposed.select_gate(gate), self.now)
+        )
+        readers = self.current.select_gate(gate).readers | self.proposed.select_gate(gate).readers
         shared = SharedResults(Values.of(gate, before, self.now, readers))
         other = shared if after == before else SharedResults(Values.of(gate, after, self.now, readers))
         for name, policies, results in (("current", self.current, shared), ("proposed", self.proposed, other)):
             try:
-                outcomes.append(judge(results.values.image, policies.at(gate), self.now, results))
+                outcomes.append(judge(results.values.image, policies.select_gate(gate), self.now, results))
             except (PolicyInvalid, RuleNotEvaluated) as error:
                 return NotJudged(subject=facts.subject, why=f"The {name} policies cannot judge it: {error.message}")
         return _compare(facts.subject, *outcomes)
 
 
 def _digests(policies: Policies, gate: Gate) -> set[str]:
-    return {each.digest for each in policies.at(gate).policies}
+    return {each.digest for each in policies.select_gate(gate).policies}
 
 
 def _decisions(policies: Policies, gate: Gate) -> tuple[frozenset[Waiver], str]:
     """Return what differs if other waivers or statements count at a gate."""
-    of = policies.at(gate)
+    of = policies.select_gate(gate)
     return frozenset(of.waivers), of.vex.version
 
 
 def _describe_changes(current: Policies, proposed: Policies) -> Iterator[str]:
     old, new = (
-        {each.document.name: each for gate in Gate for each in of.at(gate).policies} for of in (current, proposed)
+        {each.document.name: each for gate in Gate for each in of.select_gate(gate).policies}
+        for of in (current, proposed)
     )
     for name, policy in new.items():
         if name not in old:

@@ -209,7 +209,7 @@ def _is_better(report: Report, scanner: Scanner) -> bool:
 
     Such a report comes from another machine, or from another run since this run pinned its database.
     """
-    return report.database.knows_more_than(scanner.current()[1])
+    return report.database.knows_more_than(scanner.identify()[1])
 
 
 def _read_sbom(image: ImageEvidence, registry: Registry) -> Sbom:

@@ -52,7 +52,7 @@ class Tally:
     @classmethod
     def of(cls, images: Sequence[FleetImage], scanner: Scanner, begun: datetime, only: tuple[str, ...]) -> Self:
         """Return a tally for these images, with none done yet; shelved images are left out."""
-        version, database = scanner.current()
+        version, database = scanner.identify()
         archived = sum(each.shelved for each in images)
         return cls(len(images) - archived, f"grype {version}", database, begun, only, archived=archived)
 

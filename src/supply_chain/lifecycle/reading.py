@@ -32,7 +32,7 @@ class Images(Protocol):
     def repositories(self, prefix: str) -> tuple[str, ...]:
         """Return the repositories whose names begin with the prefix."""
 
-    def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
+    def list_pushes(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
         """Return the digest and push time of every manifest that can be pulled, last push first."""
 
 

@@ -30,7 +30,7 @@ def read_base_statements(bases: Iterable[ImageRef], built: Provenance | None, st
         *((str(base), partial(read_image_status, base, store)) for base in bases),
         *((f"{name.partition('@')[0]}@{digest}", partial(read_blocks, digest, store)) for digest, name in others),
     ]
-    return dict(map_concurrently(lambda each: (each[0], each[1]().by(TierName.LIFECYCLE)), reads))
+    return dict(map_concurrently(lambda each: (each[0], each[1]().list_signed_by(TierName.LIFECYCLE)), reads))
 
 
 def find_blocked_bases(statements: Statements) -> dict[str, LifecycleDecision]:

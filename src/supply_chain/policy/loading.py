@@ -206,7 +206,7 @@ def replace_policies(current: Policies, proposed: Mapping[str, str], environment
     names = {policy.document.name for by_gate in checked for policy in by_gate.values()}
 
     def of_gate(gate: Gate) -> GatePolicy[Any]:
-        others = [each for each in current.at(gate).policies if each.document.name not in names]
+        others = [each for each in current.select_gate(gate).policies if each.document.name not in names]
         return _of_gate(
             gate, [*others, *(by_gate[gate] for by_gate in checked if gate in by_gate)], "With these, the project"
         )

@@ -459,7 +459,7 @@ class Policies:
         """The policies of each gate."""
         return self.intake, self.release, self.deploy
 
-    def at(self, gate: Gate) -> GatePolicy[Any]:
+    def select_gate(self, gate: Gate) -> GatePolicy[Any]:
         """Return the policies of a gate, for what shows policies."""
         policy: GatePolicy[Any] = getattr(self, gate.value)
         return policy

@@ -60,13 +60,13 @@ def read_intake_facts(
     `curated_before` and `registered` are as for `read_holder`.
     """
     reading, status = _with_status(ref, store)
-    evidence = reading.by(TierName.DEVELOPMENT)
+    evidence = reading.list_signed_by(TierName.DEVELOPMENT)
     return IntakeFacts(
         ref=ref,
         provenance=find_last_provenance(evidence),
         checks=_checks(evidence),
         status=compute_image_status(status.evidence),
-        evidence=(*evidence, *status.by(TierName.LIFECYCLE)),
+        evidence=(*evidence, *status.list_signed_by(TierName.LIFECYCLE)),
         ignored_referrers=(*reading.notes(), *status.notes()),
         attached=reading.attached,
         holder=read_holder(curated_before, store, registered),
@@ -87,7 +87,9 @@ def find_holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Hol
     """Return who holds a name: the source of the last image that curation signed under it."""
     for ref in curated_before:
         reading = store.read(ref, SIGNATURE, PROVENANCE)
-        if is_signed(reading.evidence) and (built := find_last_provenance(reading.by(TierName.DEVELOPMENT))):
+        if is_signed(reading.evidence) and (
+            built := find_last_provenance(reading.list_signed_by(TierName.DEVELOPMENT))
+        ):
             return Holder.of(built.declaration, built.source)
     return None
 
@@ -103,7 +105,7 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
         lambda: _with_status(ref, store),
         lambda: store.read_verified(locate_refusals(ref), TierName.CURATION, SUMMARY),
     )
-    development, own = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
+    development, own = reading.list_signed_by(TierName.DEVELOPMENT), reading.list_signed_by(TierName.CURATION)
     built, listing = find_last_provenance(development), read_sbom_listing(own, store.referrers.content)
     below, unsigned = find_bases_in_layers(ref, bases, layers, store)
     used = {*below, *_named_bases(built, bases)}
@@ -122,7 +124,7 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
             *development,
             *own,
             *refusals,
-            *status.by(TierName.LIFECYCLE),
+            *status.list_signed_by(TierName.LIFECYCLE),
             *chain.from_iterable(base_statements.values()),
         ),
         ignored_referrers=(*reading.notes(), *status.notes(), *unsigned),
@@ -306,8 +308,8 @@ def read_deploy_facts(
             lambda: read_execution_statements(ref, store, APPROVAL, BREAK_GLASS, SOAK, SUMMARY),
         ),
     )
-    development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
-    elsewhere, built = refusals.by(TierName.CURATION), find_last_provenance(development)
+    development, curation = reading.list_signed_by(TierName.DEVELOPMENT), reading.list_signed_by(TierName.CURATION)
+    elsewhere, built = refusals.list_signed_by(TierName.CURATION), find_last_provenance(development)
     builds, soak = read_base_builds(_named_bases(built, bases), bases, store), environment.soak
     base_statements = read_base_statements(builds, built, store)
     return DeployFacts(
@@ -319,7 +321,7 @@ def read_deploy_facts(
             *development,
             *curation,
             *elsewhere,
-            *status.by(TierName.LIFECYCLE),
+            *status.list_signed_by(TierName.LIFECYCLE),
             *own,
             *chain.from_iterable(base_statements.values()),
         ),

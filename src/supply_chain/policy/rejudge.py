@@ -137,7 +137,7 @@ def refuse_blocked(ref: ImageRef, environment: str, ports: VerdictPorts[F], why:
     current = read_published(ref, environment, ports)
     if current is None:
         return None
-    status = read_image_status(ref, ports.evidence).by(TierName.LIFECYCLE)
+    status = read_image_status(ref, ports.evidence).list_signed_by(TierName.LIFECYCLE)
     block = compute_image_status(status).block
     asks_for_bases = block is None and ports.gate is not Gate.INTAKE
     bases = read_blocked_bases(ref, ports.bases(), ports.evidence) if asks_for_bases else {}

@@ -154,7 +154,7 @@ def _refuse_blocked_since(admitted: Admitted[F], published: Summary, store: Evid
     finds the admission.
     """
     facts = admitted.facts
-    status = read_image_status(facts.ref, store).by(TierName.LIFECYCLE)
+    status = read_image_status(facts.ref, store).list_signed_by(TierName.LIFECYCLE)
     statements, judged = dict[str, tuple[VerifiedStatement, ...]](), dict[str, LifecycleDecision]()
     if isinstance(facts, CuratedFacts):
         statements |= read_base_statements(map(ImageRef.parse, facts.bases), facts.provenance, store)

@@ -65,7 +65,7 @@ class Curated(CuratedBases):
 
     image: str = ""
 
-    def curated(self, name: str) -> tuple[str, Material]:
+    def find_released(self, name: str) -> tuple[str, Material]:
         return self.image, Material(name=name, digest=self.image.partition("@")[2], curated=True)
 
 
@@ -264,7 +264,7 @@ HARMLESS = "FROM curated/base/a AS one\nRUN --mount=type=cache,target=/c x\nFROM
 
 def test_build_of_another_dockerfile_is_rejected_by_its_record(buildkit: BuildKit) -> None:
     """The policy allows its sources, so the check of BuildKit's build record has to find the difference."""
-    expected = plan(buildkit, HARMLESS).expected("")
+    expected = plan(buildkit, HARMLESS).make_expected("")
     run = partial(buildkit.run, policy=buildkit.policy(["docker.io/curated/base/a:latest"]))
 
     check_record("", run(HARMLESS.encode()).record, expected)
@@ -286,7 +286,7 @@ def test_cache_mount_of_another_namespace_fails_the_build(buildkit: BuildKit) ->
     record = buildkit.run(HARMLESS.encode(), policy, "--build-arg=BUILDKIT_CACHE_MOUNT_NS=other").record
 
     with pytest.raises(BuildMaterialsDiffer, match="cache mount other//c was taken in"):
-        check_record("", record, found.expected(""))
+        check_record("", record, found.make_expected(""))
 
 
 DOUBLING = "{0} A=xxxxxxxxxxxxxxxx\n" + "{0} A=$A$A\n" * 35

@@ -134,7 +134,7 @@ def test_junk_referrers_of_any_kind_and_number_are_ignored(
     reading = store.read(ref)
     seconds = time.monotonic() - started
 
-    assert [e.predicate for e in reading.by(TierName.DEVELOPMENT)] == [{"result": "FAILED"}]
+    assert [e.predicate for e in reading.list_signed_by(TierName.DEVELOPMENT)] == [{"result": "FAILED"}]
     (note,) = reading.notes()
     assert "1 × not signed by a tier that is trusted here" in note
     assert "2 × larger than" in note and "× not as large as its manifest says" in note
@@ -159,7 +159,7 @@ def test_statement_pushed_again_under_another_media_type_counts(pushed: Pushed) 
             registry.push_manifest(ref.repository, content, media_type)
         later = Registry(registry.http)
         reading = replace(store, referrers=later).read(ref)
-        assert [each.predicate for each in reading.by(TierName.DEVELOPMENT)] == [{"result": "FAILED"}]
+        assert [each.predicate for each in reading.list_signed_by(TierName.DEVELOPMENT)] == [{"result": "FAILED"}]
 
 
 def test_evidence_store_and_cosign_verify_each_others_statements(pushed: Pushed, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_evidence_from_the_future_is_read_only_by_an_equally_fast_clock(ahead: I
         store(TierName.CURATION).read(ahead)
 
     later = store(TierName.CURATION, lambda: datetime.now(UTC) + HOUR).read(ahead)
-    assert len(later.by(TierName.DEVELOPMENT)) == 1
+    assert len(later.list_signed_by(TierName.DEVELOPMENT)) == 1
 
 
 @pytest.mark.parametrize("off", [HOUR, -HOUR], ids=["ahead", "behind"])

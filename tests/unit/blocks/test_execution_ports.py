@@ -392,7 +392,7 @@ async def test_collector_has_to_be_released_and_not_blocked(ports, monkeypatch):
     with pytest.raises(BaseMissing, match="no curated image curated/base/python@"):
         isolation.isolator.find_collector(str(COLLECTOR))
     assert ports._find_admitted_collector(str(COLLECTOR)) == ""
-    monkeypatch.setattr(CuratedBases, "curated", lambda _, name: (f"registry.test/{name}", None))
+    monkeypatch.setattr(CuratedBases, "find_released", lambda _, name: (f"registry.test/{name}", None))
     assert isolation.isolator.find_collector(str(COLLECTOR)) == f"registry.test/{COLLECTOR}"
     assert ports._find_admitted_collector(str(COLLECTOR)) == f"registry.test/{COLLECTOR}"
 

@@ -94,7 +94,7 @@ def test_check_names_each_policy_with_its_rules_and_tests():
     assert "deploy   deploy 1: " in done.stdout and "tests passed" in done.stdout
     rows = json.loads(cscm("check", "--json").stdout)["policies"]
     assert {row["gate"] for row in rows} == set(Gate)
-    assert sum(row["rules"] for row in rows) == sum(len(POLICIES.at(gate).rules) for gate in Gate)
+    assert sum(row["rules"] for row in rows) == sum(len(POLICIES.select_gate(gate).rules) for gate in Gate)
 
 
 def test_check_of_a_wrong_policy_names_file_rule_and_mistake(directory):

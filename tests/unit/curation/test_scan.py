@@ -36,7 +36,7 @@ class Tools(MemoryGenerator):
 
     configuration = ""
 
-    def current(self):
+    def identify(self):
         return self._current
 
     def scan(self, sbom):

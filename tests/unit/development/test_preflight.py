@@ -523,7 +523,7 @@ def test_missing_declaration_or_database_is_found_before_anything_else(run, dire
     """A wrong directory is no refused application."""
 
     class Unusable(MemoryScanner):
-        def current(self):
+        def identify(self):
             raise DatabaseUnusable("there is none\nRun `cscm up`.")
 
     with pytest.raises(DatabaseUnusable):

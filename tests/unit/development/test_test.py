@@ -34,7 +34,7 @@ class Scanner:
 
     configuration = ""
 
-    def current(self):
+    def identify(self):
         return self.answer.scanner_version, self.answer.database
 
     def scan(self, sbom):

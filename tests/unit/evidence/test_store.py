@@ -110,7 +110,7 @@ def test_statement_about_other_image_is_left_out(world, store, make):
 
     reading = store.read(IMAGE)
 
-    assert reading.by(DEV) == ()
+    assert reading.list_signed_by(DEV) == ()
     assert reading.notes() == (f"left out 2 of what is attached to dev/hello@{'a' * 12}: 2 × about another image",)
 
 
@@ -126,7 +126,7 @@ def test_statement_attached_repeatedly_counts_once(world, store, make):
 
     reading = store.read(IMAGE)
 
-    assert [e.predicate for e in reading.by(DEV)] == [{"result": "FAILED"}]
+    assert [e.predicate for e in reading.list_signed_by(DEV)] == [{"result": "FAILED"}]
     assert "10 × attached more than once" in reading.notes()[0]
     assert "1 × of another type than it is filed under" in reading.notes()[0]
 
@@ -164,7 +164,7 @@ def test_same_statement_of_two_tiers_counts_for_each(world, store, make):
 
     reading = store.read(IMAGE)
 
-    assert [len(reading.by(tier)) for tier in (DEV, CURATION, EXECUTION)] == [1, 1, 0]
+    assert [len(reading.list_signed_by(tier)) for tier in (DEV, CURATION, EXECUTION)] == [1, 1, 0]
     assert reading.notes() == ()
 
 
@@ -177,7 +177,7 @@ def test_invalid_referrers_are_left_out_and_noted(world, store, make):
 
     reading = store.read(IMAGE)
 
-    assert len(reading.by(DEV)) == 1
+    assert len(reading.list_signed_by(DEV)) == 1
     assert [note.partition(": ")[2] for note in reading.notes()] == [
         "4 × no signed statement; 1 × not signed by a tier that is trusted here"
     ]
@@ -240,7 +240,7 @@ def test_left_out_note_counts_each_reason(world, make):
 
     reading = store.read(IMAGE)
 
-    assert [e.predicate for e in reading.by(DEV)] == [{"result": "PASSED"}]
+    assert [e.predicate for e in reading.list_signed_by(DEV)] == [{"result": "PASSED"}]
     assert sorted(reading.notes()[0].partition(": ")[2].split("; ")) == [
         "1 × not as large as its manifest says",
         "1 × without their content in the registry",

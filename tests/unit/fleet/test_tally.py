@@ -58,7 +58,7 @@ def test_tally_does_not_wait_for_archived_image_that_runs_nowhere(make):
     active = FleetImage(ref=ref(1), stored=StoredManifest(digest=ref(1).digest, pushed_at=make.noon, size=1))
     cold = active.model_copy(update={"stored": active.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
     images = [active, cold, cold.model_copy(update={"running": (running,)})]
-    scanner = SimpleNamespace(current=lambda: ("0.1", make.report().database))
+    scanner = SimpleNamespace(identify=lambda: ("0.1", make.report().database))
 
     done = Tally.of(images, scanner, make.noon, ("openssl",)).rescanned()
 

@@ -49,7 +49,7 @@ class Trusting:
         return read_people(self.office.project / FILE, self.office.people_owner, NOON)
 
     def at(self, gate):
-        return POLICIES.with_decisions(self.people, Waivers(), Vex()).at(gate)
+        return POLICIES.with_decisions(self.people, Waivers(), Vex()).select_gate(gate)
 
     def levels(self, facts, gate=Gate.RELEASE):
         verdict = evaluate(facts, self.at(gate), NOON)

@@ -222,7 +222,7 @@ def test_gate_lists_everything_missing_if_there_is_no_evidence(world, gate, miss
         Gate.DEPLOY: lambda: read_deploy_facts(CURATED, requirements(), store, bases=()),
     }[gate]()
 
-    verdict = evaluate(facts, POLICIES.at(gate), NOON)
+    verdict = evaluate(facts, POLICIES.select_gate(gate), NOON)
 
     assert isinstance(verdict, Refused)
     assert sorted(reason.code for reason in verdict.reasons) == sorted(missing)
@@ -238,7 +238,7 @@ def test_gate_lists_everything_missing_if_there_is_no_evidence(world, gate, miss
 )
 def test_admission_notes_uncurated_base_and_uncommitted_changes(gate, changes, word):
     """A note informs the operator and does not refuse the image."""
-    verdict = evaluate(FACTS[gate](provenance=provenance_of(**changes)), POLICIES.at(gate), NOON)
+    verdict = evaluate(FACTS[gate](provenance=provenance_of(**changes)), POLICIES.select_gate(gate), NOON)
 
     assert isinstance(verdict, Admitted)
     assert word in " ".join(verdict.notes)
@@ -250,7 +250,7 @@ def test_admission_notes_report_of_starter_database(gate, kind):
     """The starter database knows few vulnerabilities; at the intake gate it judges the source."""
     changes: dict[str, Any] = {"source_report" if gate is Gate.INTAKE else "report": report(kind=kind)}
 
-    verdict = evaluate(FACTS[gate](**changes), POLICIES.at(gate), NOON)
+    verdict = evaluate(FACTS[gate](**changes), POLICIES.select_gate(gate), NOON)
 
     assert ["starter database" in note for note in verdict.notes] == ([True] if kind == "starter" else [])
 
@@ -260,7 +260,7 @@ def test_missing_provenance_or_report_gives_no_note(facts):
     """A rule refuses what is missing; a note is about what is there."""
     gate = Gate.RELEASE if isinstance(facts, ReleaseFacts) else Gate.INTAKE
 
-    assert evaluate(facts, POLICIES.at(gate), NOON).notes == ()
+    assert evaluate(facts, POLICIES.select_gate(gate), NOON).notes == ()
 
 
 @pytest.mark.parametrize("gate", Gate)
@@ -270,7 +270,7 @@ def test_verdict_notes_referrers_that_were_ignored(refused, gate):
     missing = {"provenance": None} if refused else {}
     facts = FACTS[gate](ignored_referrers=("left out 3 of what is attached",), **missing)
 
-    verdict = evaluate(facts, POLICIES.at(gate), NOON)
+    verdict = evaluate(facts, POLICIES.select_gate(gate), NOON)
 
     assert isinstance(verdict, Refused) is refused
     assert verdict.notes == ("left out 3 of what is attached",)

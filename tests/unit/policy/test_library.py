@@ -53,7 +53,7 @@ def test_library_has_a_policy_for_each_subject():
 
 def test_library_is_not_active():
     """Only files directly in the directory are policies of the project."""
-    assert not NAMES & {each.document.name for gate in Gate for each in POLICIES.at(gate).policies}
+    assert not NAMES & {each.document.name for gate in Gate for each in POLICIES.select_gate(gate).policies}
     assert not read_documents(ROOT / DIRECTORY).keys() & FILES.keys()
 
 
@@ -62,13 +62,15 @@ def test_policy_is_valid_without_the_others(name):
     """An organisation copies one file."""
     policies = with_policy(name)
 
-    assert name in {each.document.name for gate in Gate for each in policies.at(gate).policies}
+    assert name in {each.document.name for gate in Gate for each in policies.select_gate(gate).policies}
 
 
 @pytest.mark.parametrize("gate", Gate)
 def test_no_change_of_a_rule_of_the_library_passes_its_tests(gate):
     """A comparison the other way round, another number, a negation less: a test of the rule fails."""
-    rules = [rule for policy in ALL.at(gate).policies if policy.document.name in NAMES for rule in policy.tested]
+    rules = [
+        rule for policy in ALL.select_gate(gate).policies if policy.document.name in NAMES for rule in policy.tested
+    ]
 
     assert rules and [(each.id, changed) for each in rules for changed in find_unnoticed(each, gate)] == []
 
@@ -76,7 +78,7 @@ def test_no_change_of_a_rule_of_the_library_passes_its_tests(gate):
 @pytest.mark.parametrize("gate", Gate)
 def test_parameters_of_the_library_switch_no_rule_off(gate):
     """Whoever copies a policy gets rules that refuse something."""
-    policies = ALL.at(gate).policies
+    policies = ALL.select_gate(gate).policies
 
     assert [
         rule.id for each in policies for rule in each.rules if refuses_nothing_tested(rule, gate, each.document.select)
@@ -100,7 +102,7 @@ def test_rules_of_the_library_name_their_references():
 def test_second_engine_agrees_about_the_library(gate):
     """An independent implementation of CEL, in Rust, gives the result of each test of each rule."""
     compared = 0
-    for rule in (rule for policy in ALL.at(gate).policies for rule in policy.tested):
+    for rule in (rule for policy in ALL.select_gate(gate).policies for rule in policy.tested):
         for test in rule.document.tests:
             data = {"image": dict(make_example_facts(gate, test.facts)), "now": test.now or TESTED}
             applies = rule.when is None or cel.evaluate(rule.when.text, data)
@@ -119,7 +121,7 @@ def test_rules_name_every_fact_that_they_read(gate):
     bad = report(finding("critical"), finding("low", id="CVE-2026-2", known_exploited=True, epss=0.9))
     changes: dict[str, Any] = {"source_report" if gate is Gate.INTAKE else "report": bad}
     image = make_fact_values(FACTS[gate](**changes), People())
-    policy, everything = ALL.at(gate), SharedResults(Values.of(gate, image, NOON))
+    policy, everything = ALL.select_gate(gate), SharedResults(Values.of(gate, image, NOON))
 
     assert judge(image, policy, NOON) == judge(image, policy, NOON, everything)
     (blocked,) = [rule for rule in policy.rules if rule.id == "image.blocked"]
@@ -132,7 +134,7 @@ def test_rules_name_every_fact_that_they_read(gate):
 def test_library_admits_the_examples_at_the_earlier_gates():
     """Its parameters fit the example facts; at the deploy gate, people have to approve first."""
     for gate in (Gate.INTAKE, Gate.RELEASE):
-        results = judge(make_example_facts(gate, {}), ALL.at(gate), TESTED)
+        results = judge(make_example_facts(gate, {}), ALL.select_gate(gate), TESTED)
         assert {each.result for each in results} <= {RuleOutcome.PASSED, RuleOutcome.NOT_APPLICABLE}
 
 

@@ -268,7 +268,7 @@ def test_directory_need_not_have_a_policy_of_each_gate(tmp_path):
 
     found = read_proposed_policies(ROOT, tmp_path)
 
-    assert [str(each) for gate in Gate for each in found.at(gate).policies] == ["own 3"]
+    assert [str(each) for gate in Gate for each in found.select_gate(gate).policies] == ["own 3"]
     with pytest.raises(PolicyInvalid, match=r"no policy: no file there is called \*\.yaml"):
         read_proposed_policies(ROOT, tmp_path / "nothing")
     (tmp_path / "own.yaml").write_text(json.dumps(with_rule(id="image.blocked")))
@@ -628,7 +628,7 @@ def test_name_is_judged_once(monkeypatch):
 def test_example_facts_of_a_gate_are_admitted():
     """The tests of rules change one fact of an image that is good otherwise."""
     for gate in Gate:
-        results = judge(make_example_facts(gate, {}), POLICIES.at(gate), TESTED)
+        results = judge(make_example_facts(gate, {}), POLICIES.select_gate(gate), TESTED)
         assert {each.result for each in results} <= {RuleOutcome.PASSED, RuleOutcome.NOT_APPLICABLE}
 
 
@@ -648,7 +648,9 @@ def test_proposed_policy_replaces_the_one_of_its_name():
     proposed = replace_policies(current, {"b.yaml": json.dumps(moved)}, ENVIRONMENTS)
 
     def own(policies):
-        return {gate: [str(p) for p in policies.at(gate).policies if p.document.name == "own"] for gate in Gate}
+        return {
+            gate: [str(p) for p in policies.select_gate(gate).policies if p.document.name == "own"] for gate in Gate
+        }
 
     assert own(current) == {Gate.INTAKE: [], Gate.RELEASE: [], Gate.DEPLOY: ["own 3"]}
     assert own(proposed) == {Gate.INTAKE: [], Gate.RELEASE: ["own 4"], Gate.DEPLOY: []}

@@ -58,7 +58,7 @@ def why(office: Office) -> str:
 def reviewers(office: Office, gate: Gate = Gate.INTAKE, **changes: Any) -> list[str]:
     """Return who reviewed the source, by the facts of a gate."""
     built = provenance_of(source=source(**{"committers": (BOB,)} | changes))
-    of_gate = POLICIES.with_decisions(People(), Waivers(), Vex(), read(office)).at(gate)
+    of_gate = POLICIES.with_decisions(People(), Waivers(), Vex(), read(office)).select_gate(gate)
     found = join_fact_values(FACTS[gate](provenance=built), of_gate, NOON)["build"]["reviewers"]
     assert isinstance(found, list)
     return found

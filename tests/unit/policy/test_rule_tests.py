@@ -24,7 +24,7 @@ from tests.support.policies import POLICIES, rule
 @pytest.mark.parametrize("gate", Gate)
 def test_no_change_of_a_shipped_rule_passes_its_tests(gate):
     """A comparison the other way round, another number, a negation less: a test of the rule fails."""
-    rules = POLICIES.at(gate).rules
+    rules = POLICIES.select_gate(gate).rules
 
     assert [(each.id, changed) for each in rules for changed in find_unnoticed(each, gate)] == []
 

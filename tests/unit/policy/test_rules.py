@@ -46,7 +46,7 @@ def asked(*ids: str) -> Callable[..., list[Reason]]:
     """Return a function that returns the reasons of the shipped rules with these ids; `*` stands for any text."""
 
     def reasons(facts: Any, now: datetime = NOON) -> list[Reason]:
-        results = judge(make_fact_values(facts, People()), POLICIES.at(GATES[type(facts)]), now)
+        results = judge(make_fact_values(facts, People()), POLICIES.select_gate(GATES[type(facts)]), now)
         of_rules = [each for each in results if any(fnmatch(each.rule, pattern) for pattern in ids)]
         assert of_rules, f"no rule {ids} at this gate"
         return [reason for each in of_rules for reason in each.reasons]
@@ -102,7 +102,7 @@ def codes(rule, facts, now=NOON):
 @pytest.mark.parametrize("gate", Gate)
 def test_gate_accepts_good_facts(gate):
     """The refusals below depend on this."""
-    assert not isinstance(evaluate(FACTS[gate](), POLICIES.at(gate), NOON), Refused)
+    assert not isinstance(evaluate(FACTS[gate](), POLICIES.select_gate(gate), NOON), Refused)
 
 
 def test_limits_count_each_severity_separately(make):

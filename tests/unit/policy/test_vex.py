@@ -80,7 +80,7 @@ class Publisher:
         return POLICIES.with_decisions(people, Waivers(), self.read(now))
 
     def judge(self, facts, gate=Gate.RELEASE, now=NOON):
-        return evaluate(facts, self.policies(now).at(gate), now)
+        return evaluate(facts, self.policies(now).select_gate(gate), now)
 
 
 @pytest.fixture
@@ -326,8 +326,8 @@ def test_facts_without_a_report_or_packages_are_left_as_they_are(vex):
         (Gate.INTAKE, intake_facts(source_report=report(FOUND))),
         (Gate.RELEASE, facts(packages=None)),
     ):
-        plain: Any = join_fact_values(given, POLICIES.at(gate), NOON)
-        assert join_fact_values(given, with_vex.at(gate), NOON) == plain
+        plain: Any = join_fact_values(given, POLICIES.select_gate(gate), NOON)
+        assert join_fact_values(given, with_vex.select_gate(gate), NOON) == plain
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_finding_is_accepted_by_waiver_or_statement(finding, accepted):
 
 
 def ignored(vex, facts, gate=Gate.RELEASE, now=NOON):
-    return join_fact_values(facts, vex.policies(now).at(gate), now)["ignored"]
+    return join_fact_values(facts, vex.policies(now).select_gate(gate), now)["ignored"]
 
 
 def test_attached_document_of_an_issuer_removes_the_finding(vex):

@@ -74,7 +74,7 @@ def inert(office: Office, now: Any = NOON) -> str:
 
 def judged(office, facts, gate=Gate.RELEASE, now=NOON):
     """Return the verdict by the shipped policies, with the waivers."""
-    return evaluate(facts, POLICIES.with_decisions(People(), read(office), Vex()).at(gate), now)
+    return evaluate(facts, POLICIES.with_decisions(People(), read(office), Vex()).select_gate(gate), now)
 
 
 def codes(verdict):
@@ -310,7 +310,7 @@ def test_every_gate_honours_a_waiver(office):
         (Gate.RELEASE, release_facts(NONE, report=found)),
         (Gate.DEPLOY, deploy_facts(NONE, report=found)),
     ):
-        assert len(codes(evaluate(facts, POLICIES.at(gate), NOON))) == 1, gate
+        assert len(codes(evaluate(facts, POLICIES.select_gate(gate), NOON))) == 1, gate
         assert isinstance(judged(office, facts, gate), Admitted), gate
 
 

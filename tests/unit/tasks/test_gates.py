@@ -374,7 +374,7 @@ async def test_policy_of_a_gate_is_explained_and_nothing_is_recorded(subject, ga
         found = await explain_curation_step.fn(ref, ports)
 
     assert (found.image, found.gate, found.environment) == (ref, gate, "staging" if gate is Gate.DEPLOY else "")
-    assert [each.result.rule for each in found.rules] == [rule.id for rule in POLICIES.at(gate).rules]
+    assert [each.result.rule for each in found.rules] == [rule.id for rule in POLICIES.select_gate(gate).rules]
     verdict, _ = await subject.judge(gate)
     assert tuple(each.result for each in found.rules) == verdict.results
     assert subject.registry.made == {}

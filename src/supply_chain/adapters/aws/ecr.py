@@ -126,7 +126,7 @@ class Ecr(EcrImages):
             names = [r["repositoryName"] for page in pages for r in page["repositories"]]
         return tuple(sorted(name for name in names if name.startswith(prefix)))
 
-    def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
+    def list_pushes(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
         """Return every manifest of a repository, tagged or not, with its push time, newest first.
 
         Manifests that cannot be pulled (archived or being restored) are left out. A missing repository has none.

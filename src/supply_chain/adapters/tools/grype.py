@@ -79,7 +79,7 @@ class Grype:
     quiet: bool = False
     publications: Callable[[Iterable[str]], Mapping[str, datetime]] = field(default=lambda _: {}, kw_only=True)
 
-    def current(self) -> tuple[str, Database]:
+    def identify(self) -> tuple[str, Database]:
         """Return the scanner's version and the database that a scan would use now."""
         return self.tool.version, self.database()
 

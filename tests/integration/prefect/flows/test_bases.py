@@ -53,12 +53,12 @@ class Project:
 def project(machine, monkeypatch, tmp_path):
     """Return a project without released bases."""
 
-    def curated(name):
+    def find_released(name):
         raise BaseMissing(f"{name} is not there\nbuild it")
 
     made = Project(tmp_path)
     ports = SimpleNamespace(
-        workbench=SimpleNamespace(bases=("curated/base/other",)), bases=SimpleNamespace(curated=curated)
+        workbench=SimpleNamespace(bases=("curated/base/other",)), bases=SimpleNamespace(find_released=find_released)
     )
     monkeypatch.setattr(DevelopmentPorts, "aload", AsyncMock(return_value=ports))
     monkeypatch.setattr(flows, "chain", made.chain)

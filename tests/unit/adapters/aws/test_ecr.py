@@ -275,7 +275,7 @@ def test_missing_repository_lists_no_images(ecr, stub):
 
     assert ecr.list_newest_first("curated/base/python") == ()
     stub.add_client_error("describe_images", "RepositoryNotFoundException")
-    assert ecr.pushed("evidence/execution/never") == ()
+    assert ecr.list_pushes("evidence/execution/never") == ()
 
 
 def test_pushed_lists_tagged_and_untagged_manifests(ecr, stub):
@@ -286,7 +286,7 @@ def test_pushed_lists_tagged_and_untagged_manifests(ecr, stub):
         {"repositoryName": "evidence/execution/hello", "maxResults": 1000},
     )
 
-    found = ecr.pushed("evidence/execution/hello")
+    found = ecr.list_pushes("evidence/execution/hello")
 
     assert [digest for digest, _ in found] == [OTHER, DIGEST]
     assert found[0][1] > found[1][1]
@@ -298,7 +298,7 @@ CALLS = {
     "status": ("describe_images", lambda e: e.status(REF)),
     "having": ("describe_repositories", lambda e: e.find_by_digest(DIGEST, "dev/")),
     "newest_first": ("describe_images", lambda e: e.list_newest_first("a/b")),
-    "pushed": ("describe_images", lambda e: e.pushed("a/b")),
+    "list_pushes": ("describe_images", lambda e: e.list_pushes("a/b")),
 }
 
 
