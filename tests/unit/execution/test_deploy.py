@@ -49,8 +49,8 @@ class Stage:
             wait(1)
 
         return SimpleNamespace(
-            list_all=lambda: (self.reverse_proxy,), find_server=lambda: self.serves, find_fitting=lambda: self.reverse_proxy,
-            switch=switch, finish=finish, remove_all_but=lambda _: None,
+            list_all=lambda: (self.reverse_proxy,), find_server=lambda: self.serves,
+            find_fitting=lambda: self.reverse_proxy, switch=switch, finish=finish, remove_all_but=lambda _: None,
         )  # fmt: skip
 
     @property
