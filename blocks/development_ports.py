@@ -30,6 +30,7 @@ from supply_chain.development.build import BuildPorts, make_local_name, test_nam
 from supply_chain.development.content import CONTENT_VERSION, check_content
 from supply_chain.development.probe import (
     TESTS_VERSION,
+    CheckSetup,
     check_command,
     list_probe_tools,
     list_service_tools,
@@ -115,22 +116,17 @@ class DevelopmentPorts(TierPorts):
     def plan_checks(self, built: BuiltImage, snapshot: Snapshot, early: EarlyChecks) -> list[Planned]:
         """Return the checks of the image for this kind of application, slowest first."""
         workbench, host = self.workbench, self.host
-        engine, declaration = host.engine(), snapshot.declaration
-        run = built.invocation
-        image = make_local_name(built.application, run)
-        search, room = SecretSearch(workbench.tool("detect-secrets")), probe_limits(host)
+        declaration, image = snapshot.declaration, make_local_name(built.application, built.invocation)
+        search = SecretSearch(workbench.tool("detect-secrets"))
+        setup = CheckSetup(host.engine(), built.invocation, search, probe_limits(host), read_clock, sleep)
         in_engine: list[tuple[Check, Callable[[], CheckResult]]]
         if isinstance(declaration, Service):
-            service, tests = declaration, test_name(image)
             in_engine = [
-                (Check.PROBE, lambda: probe(engine, image, service, read_clock, run, search, room, wait=sleep)),
-                (Check.TESTS, lambda: run_tests(engine, tests, service, read_clock, run, search, room, wait=sleep)),
+                (Check.PROBE, partial(probe, setup, image, declaration)),
+                (Check.TESTS, partial(run_tests, setup, test_name(image), declaration)),
             ]
         else:
-            base = declaration
-            in_engine = [
-                (Check.COMMAND, lambda: check_command(engine, image, base, read_clock, run, search, room, wait=sleep))
-            ]
+            in_engine = [(Check.COMMAND, partial(check_command, setup, image, declaration))]
         in_engine.append((Check.CONTENT, partial(early.content, built.digest)))
         tools = in_engine_tools(host, workbench)
         return [Planned(check, tools[check], make) for check, make in in_engine]

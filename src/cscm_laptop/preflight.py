@@ -26,7 +26,7 @@ from supply_chain.adapters.tools.syft import SourceSyft
 from supply_chain.adapters.vulndb.scanner import make_grype_scanner
 from supply_chain.development.bases import ImageNames
 from supply_chain.development.preflight import LocalImagePorts, Preflight, PreflightPorts, find_mistakes
-from supply_chain.development.probe import check_command, probe
+from supply_chain.development.probe import CheckSetup, check_command, probe
 from supply_chain.development.separation import DISK, PROCESSES, RESERVE, BuildLimits, Room
 from supply_chain.errors import CheckIncomplete, DatabaseUnusable, EngineUnavailable, ToolMissing
 from supply_chain.evidence.checks import CheckResult
@@ -103,12 +103,12 @@ def make_local_image_ports(name: str, tools: Mapping[str, Tool], policy: GatePol
     engine.image(name)
     machine, search, run = engine.machine(), SecretSearch(tools["detect-secrets"]), token_hex(8)
     limits = BuildLimits(memory=machine.memory // 2, processes=PROCESSES, cpus=machine.cpus, disk=DISK, reserve=RESERVE)
-    room = Room(limits, lambda: "")
+    setup = CheckSetup(engine, run, search, Room(limits, lambda: ""), read_clock)
 
     def check(declaration: Service | Base) -> CheckResult:
         if isinstance(declaration, Service):
-            return probe(engine, name, declaration, read_clock, run, search, room)
-        return check_command(engine, name, declaration, read_clock, run, search, room)
+            return probe(setup, name, declaration)
+        return check_command(setup, name, declaration)
 
     def list_contents(declaration: Service | Base) -> Sbom:
         most = declaration.build.max_size

@@ -75,28 +75,54 @@ container that ends at once.
 """
 
 
-def probe(
-    engine: Engine,
-    image: str,
-    declaration: Service,
-    now: Clock,
-    run_id: str,
-    search: Search,
-    room: Room,
-    *,
-    wait: Wait = time.sleep,
-) -> CheckResult:
+@dataclass(frozen=True)
+class CheckSetup:
+    """What the checks of a run need to run containers, and to judge them.
+
+    The engine's host must be this machine. `wait` sleeps, or raises `Cancelled`; then nothing remains in the engine.
+    """
+
+    engine: Engine
+    run_id: str
+    search: Search
+    room: Room
+    now: Clock
+    wait: Wait = time.sleep
+
+    def wait_with_room(self, seconds: float) -> None:
+        """Wait, and check the host's disk limits afterwards.
+
+        Raises `CheckIncomplete` if a limit is broken. That is not a failure of the application, because others write to
+        that disk too.
+        """
+        self.wait(seconds)
+        self.check_room()
+
+    def check_room(self) -> None:
+        """Raise `CheckIncomplete` if one of the host's disk limits is broken."""
+        try:
+            broken = self.room.check_limits()
+        except OSError as error:
+            broken = f"the disk cannot be looked at: {error}"
+        if broken:
+            raise CheckIncomplete(
+                f"What ran for the check was ended, as {broken}. Nothing was judged.\n"
+                "Let the application write less if it was that; else free space on the disk. Then run it again."
+            )
+
+
+def probe(setup: CheckSetup, image: str, declaration: Service) -> CheckResult:
     """Start the image with its runtime profile, and compare what is observed with the declaration.
 
-    The engine's host must be this machine. Nothing remains in the engine, even if `wait` raises `Cancelled`. Raises
-    `CheckIncomplete` if something cannot be observed.
+    Raises `CheckIncomplete` if something cannot be observed.
     """
-    started, local, watched = now(), engine.image(image), _with_room_check(wait, room)
-    with _network(engine, declaration.name, local.digest, run_id) as network:
-        specs = [_spec(image, local, declaration, network, run_id, room, writable=each) for each in (False, True)]
-        strict, loose = map_concurrently(lambda spec: _run(engine, spec, declaration, watched), specs)
-    findings = judge_service(strict, loose, local, declaration, _find_secrets(search, strict, loose))
-    return findings.result(Check.PROBE, list_service_tools(engine, search), started, now())
+    started, local = setup.now(), setup.engine.image(image)
+    setup.check_room()
+    with _network(setup, declaration.name, local.digest) as network:
+        specs = [_spec(setup, image, local, declaration, network, writable=each) for each in (False, True)]
+        strict, loose = map_concurrently(lambda spec: _run(setup, spec, declaration), specs)
+    findings = judge_service(strict, loose, local, declaration, _find_secrets(setup.search, strict, loose))
+    return findings.result(Check.PROBE, list_service_tools(setup.engine, setup.search), started, setup.now())
 
 
 def list_service_tools(engine: Engine, search: Search) -> dict[str, str]:
@@ -109,45 +135,23 @@ def list_probe_tools(engine: Engine, search: Search) -> dict[str, str]:
     return {**engine.versions(), **search.tools}
 
 
-def check_command(
-    engine: Engine,
-    image: str,
-    declaration: Base,
-    now: Clock,
-    run_id: str,
-    search: Search,
-    room: Room,
-    *,
-    wait: Wait = time.sleep,
-) -> CheckResult:
+def check_command(setup: CheckSetup, image: str, declaration: Base) -> CheckResult:
     """Run a base's check command in its image and expect status 0.
 
     The container has no network, a read-only root filesystem and the base's uid.
     """
-    return _Command(Check.COMMAND, "check", declaration, declaration.check, COMMAND_TIMEOUT).run(
-        engine, image, now, run_id, search, room, wait
-    )
+    return _Command(setup, Check.COMMAND, "check", declaration, declaration.check, COMMAND_TIMEOUT).run(image)
 
 
-def run_tests(
-    engine: Engine,
-    image: str,
-    declaration: Service,
-    now: Clock,
-    run_id: str,
-    search: Search,
-    room: Room,
-    *,
-    wait: Wait = time.sleep,
-) -> CheckResult:
+def run_tests(setup: CheckSetup, image: str, declaration: Service) -> CheckResult:
     """Run the application's tests in the image of its test stage, without a network.
 
     Tests may write to the container's root filesystem. A run that takes too long has failed. A run that tested nothing
     has not passed.
     """
     test = declaration.test
-    return _Command(Check.TESTS, "tests", declaration, test.command, test.timeout, test.memory, test.report).run(
-        engine, image, now, run_id, search, room, wait
+    return _Command(setup, Check.TESTS, "tests", declaration, test.command, test.timeout, test.memory, test.report).run(
+        image
     )
 
 
@@ -166,6 +170,7 @@ class _Ended:
 class _Command:
     """A command whose status decides a check; `timeout` is in seconds."""
 
+    setup: CheckSetup
     check: Check
     role: Literal["check", "tests"]
     declaration: Service | Base
@@ -174,43 +179,51 @@ class _Command:
     memory: int | None = None
     report: str | None = None
 
-    def run(
-        self, engine: Engine, image: str, now: Clock, run_id: str, search: Search, room: Room, wait: Wait
-    ) -> CheckResult:
-        started = now()
-        findings = self._run_command(engine, image, run_id, search, room, _with_room_check(wait, room))
-        tools = list_probe_tools(engine, search)
+    def run(self, image: str) -> CheckResult:
+        started = self.setup.now()
+        findings = self._run_command(image)
+        tools = list_probe_tools(self.setup.engine, self.setup.search)
         if self.check is Check.TESTS:
             tools |= {"tests": TESTS_VERSION}
-        return findings.result(self.check, tools, started, now())
+        return findings.result(self.check, tools, started, self.setup.now())
 
-    def _run_command(self, engine: Engine, image: str, run_id: str, search: Search, room: Room, wait: Wait) -> Findings:
-        spec = self._spec(image, engine.image(image).digest, run_id, room)
+    def _run_command(self, image: str) -> Findings:
+        self.setup.check_room()
+        spec = self._spec(image)
         for _ in range(ATTEMPTS):
-            ended = self._run_once(engine, spec, wait)
+            ended = self._run_once(spec)
             printed = ended.logs.stdout or ended.logs.stderr or self.report is not None
             if printed or not self._succeeded(ended.end) or ended.seconds > QUICK:
                 break
-        return self._judge(ended, spec, search)
+        return self._judge(ended, spec)
 
-    def _run_once(self, engine: Engine, spec: ContainerSpec, wait: Wait) -> _Ended:
-        clock = time.monotonic()
+    def _run_once(self, spec: ContainerSpec) -> _Ended:
+        engine, clock = self.setup.engine, time.monotonic()
         with _container(engine, spec) as container:
-            before = self._report(engine, container)
+            before = self._report(container)
             _start(engine, container)
-            end = wait_until_ended(engine, container, self.timeout, wait)
+            end = wait_until_ended(engine, container, self.timeout, self.setup.wait_with_room)
             engine.signal(container, "SIGKILL")
             seconds, logs = time.monotonic() - clock, engine.logs(container)
             if self._succeeded(end):
-                logs = _await_output(engine, container, logs, wait)
-            report = self._report(engine, container) if end.over else None
+                logs = self._await_output(container, logs)
+            report = self._report(container) if end.over else None
         return _Ended(end, seconds, logs, before, report)
+
+    def _await_output(self, container: str, logs: Logs) -> Logs:
+        """Return the output of an ended container; read it again while it is empty."""
+        for _ in range(LATE_OUTPUT):
+            if logs.stdout or logs.stderr:
+                break
+            self.setup.wait_with_room(0.2)
+            logs = self.setup.engine.logs(container)
+        return logs
 
     def _succeeded(self, end: Container) -> bool:
         """Return whether these are tests that ended with status 0."""
         return self.check is Check.TESTS and end.over and end.exit_code == 0 and not end.error
 
-    def _judge(self, ended: _Ended, spec: ContainerSpec, search: Search) -> Findings:
+    def _judge(self, ended: _Ended, spec: ContainerSpec) -> Findings:
         end, seconds, logs = ended.end, ended.seconds, ended.logs
         findings = Findings(
             details={
@@ -223,7 +236,7 @@ class _Command:
             }
         )
         how = describe_end(end) if end.over else f"it did not end within {self.timeout:g} s and was stopped"
-        command, kinds = " ".join(self.command), search.kinds(join_output(logs))
+        command, kinds = " ".join(self.command), self.setup.search.kinds(join_output(logs))
         if not (end.over and end.exit_code == 0 and not end.error):
             findings.failed.append(f"`{command}` failed: {how}.{'' if kinds else join_last_lines(logs)}")
         elif self.check is not Check.TESTS:
@@ -236,38 +249,29 @@ class _Command:
             findings.details["output"] = LEFT_OUT
         return findings
 
-    def _report(self, engine: Engine, container: str) -> bytes | None:
+    def _report(self, container: str) -> bytes | None:
         """Return the content of the report file that the declaration names; None if there is none."""
         if self.report is None:
             return None
         with contextlib.suppress(EngineFailed):
-            return engine.read(container, self.report, LARGEST_REPORT)
+            return self.setup.engine.read(container, self.report, LARGEST_REPORT)
         return None
 
-    def _spec(self, image: str, digest: str, run_id: str, room: Room) -> ContainerSpec:
+    def _spec(self, image: str) -> ContainerSpec:
         """Return the specification of the container, with the declared profile.
 
         Only tests get a writable root filesystem, and the memory that they declare.
         """
+        setup, digest = self.setup, self.setup.engine.image(image).digest
         return ContainerSpec(
             image=image,
             name=f"cscm-{self.role}-{make_slug(self.declaration.name)}-{uuid4().hex[:8]}",
-            labels=make_labels(self.role, self.declaration.name, digest, run_id),
-            profile=_profile(self.declaration.runtime, room, self.memory, writable=self.role == "tests"),
-            largest_file=room.limits.disk,
+            labels=make_labels(self.role, self.declaration.name, digest, setup.run_id),
+            profile=_profile(self.declaration.runtime, setup.room, self.memory, writable=self.role == "tests"),
+            largest_file=setup.room.limits.disk,
             environment=self.declaration.runtime.environment,
             command=self.command,
         )
-
-
-def _await_output(engine: Engine, container: str, logs: Logs, wait: Wait) -> Logs:
-    """Return the output of an ended container; read it again while it is empty."""
-    for _ in range(LATE_OUTPUT):
-        if logs.stdout or logs.stderr:
-            break
-        wait(0.2)
-        logs = engine.logs(container)
-    return logs
 
 
 def _add_test_findings(findings: Findings, command: str, seconds: float, tested: Tested) -> None:
@@ -283,14 +287,14 @@ def _add_test_findings(findings: Findings, command: str, seconds: float, tested:
 
 
 def _spec(
-    image: str, local: LocalImage, declaration: Service, network: str, run_id: str, room: Room, *, writable: bool
+    setup: CheckSetup, image: str, local: LocalImage, declaration: Service, network: str, *, writable: bool
 ) -> ContainerSpec:
     return ContainerSpec(
         image=image,
         name=f"{network}-{'writable' if writable else 'strict'}",
-        labels=make_labels("probe", declaration.name, local.digest, run_id),
-        profile=_profile(declaration.runtime, room, writable=writable),
-        largest_file=room.limits.disk,
+        labels=make_labels("probe", declaration.name, local.digest, setup.run_id),
+        profile=_profile(declaration.runtime, setup.room, writable=writable),
+        largest_file=setup.room.limits.disk,
         environment=declaration.runtime.environment,
         network=network,
     )
@@ -305,42 +309,15 @@ def _profile(runtime: Runtime, room: Room, memory: int | None = None, *, writabl
     return make_profile(runtime).model_copy(update={"read_only": not writable, "memory": most})
 
 
-def _with_room_check(wait: Wait, room: Room) -> Wait:
-    """Return a function that waits as `wait` does and checks the host's disk limits each time.
-
-    It raises `CheckIncomplete` if a limit is broken. That is not a failure of the application, because others write to
-    that disk too.
-    """
-    _check_room(room)
-
-    def watched(seconds: float) -> None:
-        wait(seconds)
-        _check_room(room)
-
-    return watched
-
-
-def _check_room(room: Room) -> None:
-    try:
-        broken = room.check_limits()
-    except OSError as error:
-        broken = f"the disk cannot be looked at: {error}"
-    if broken:
-        raise CheckIncomplete(
-            f"What ran for the check was ended, as {broken}. Nothing was judged.\n"
-            "Let the application write less if it was that; else free space on the disk. Then run it again."
-        )
-
-
 @contextlib.contextmanager
-def _network(engine: Engine, application: str, digest: str, run_id: str) -> Iterator[str]:
+def _network(setup: CheckSetup, application: str, digest: str) -> Iterator[str]:
     """Create an internal network, which only this host reaches; yield its name, and remove it after the block."""
     name = f"cscm-probe-{make_slug(application)}-{uuid4().hex[:8]}"
     try:
-        engine.create_network(name, make_labels("probe", application, digest, run_id), internal=True)
+        setup.engine.create_network(name, make_labels("probe", application, digest, setup.run_id), internal=True)
         yield name
     finally:
-        engine.remove_network(name)
+        setup.engine.remove_network(name)
 
 
 @contextlib.contextmanager
@@ -359,9 +336,9 @@ def _start(engine: Engine, container: str) -> None:
         engine.start(container)
 
 
-def _run(engine: Engine, spec: ContainerSpec, declaration: Service, wait: Wait) -> Run:
+def _run(setup: CheckSetup, spec: ContainerSpec, declaration: Service) -> Run:
     """Start a service, wait until it is ready, observe it, ask it to stop, and observe it again."""
-    settings = declaration.probe
+    engine, wait, settings = setup.engine, setup.wait_with_room, declaration.probe
     with _container(engine, spec) as name:
         began = time.monotonic()
         _start(engine, name)

@@ -3,6 +3,7 @@
 import io
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import pytest
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.secrets import SecretSearch
-from supply_chain.development.probe import check_command, probe, run_tests
+from supply_chain.development.probe import CheckSetup, check_command, probe, run_tests
 from supply_chain.development.separation import BuildLimits, Room
 from supply_chain.errors import Cancelled, ImageNotFound
 from supply_chain.evidence.checks import Outcome
-from supply_chain.model.container import RUN
+from supply_chain.model.container import RUN, Wait
 from supply_chain.model.declaration import Base, Runtime
 from tests.integration.containers.images import Declared, Image, now
 from tests.support.layered import layered
@@ -26,6 +27,10 @@ pytestmark = pytest.mark.real
 LIMITS = BuildLimits(memory=1024**3, processes=64, cpus=1, disk=1024**3, reserve=0)
 ROOM = Room(LIMITS, lambda: "")
 SEARCH = SecretSearch(Tool("detect-secrets", Path(sys.executable).with_name("detect-secrets"), "1"))
+
+
+def make_setup(engine: DockerEngine, room: Room = ROOM, wait: Wait = time.sleep) -> CheckSetup:
+    return CheckSetup(engine, "run-1", SEARCH, room, now, wait)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +49,7 @@ def test_probe_passes_a_correct_service_with_measurements(
     engine: DockerEngine, image: Image, service: Declared
 ) -> None:
     """The details have times, sockets, users and log lines."""
-    result = probe(engine, image(), service(), now, "run-1", SEARCH, ROOM)
+    result = probe(make_setup(engine), image(), service())
 
     assert result.failed == ()
     assert result.outcome is Outcome.PASSED
@@ -80,7 +85,7 @@ def test_probe_names_each_fault(
     engine: DockerEngine, image: Image, service: Declared, fault: str, sentence: str
 ) -> None:
     """Each fault fails with its own sentence."""
-    result = probe(engine, image(fault), service(memory="16MiB"), now, "run-1", SEARCH, ROOM)
+    result = probe(make_setup(engine), image(fault), service(memory="16MiB"))
 
     assert result.outcome is Outcome.FAILED
     assert any(sentence in failure for failure in result.failed), result.failed
@@ -94,7 +99,7 @@ def test_probe_ends_a_fork_bomb_and_finds_a_printed_secret(
     engine: DockerEngine, image: Image, service: Declared, fault: str, sentence: str
 ) -> None:
     """Both have the usual memory, so that it is not what ends them."""
-    result = probe(engine, image(fault), service(), now, "run-1", SEARCH, ROOM)
+    result = probe(make_setup(engine), image(fault), service())
 
     assert any(sentence in failure for failure in result.failed), result.failed
 
@@ -111,14 +116,14 @@ def test_probe_accepts_declared_ports_variables_and_init(
     engine: DockerEngine, image: Image, service: Declared, fault: str, declared: dict[str, Any]
 ) -> None:
     """These would fail if they were not declared."""
-    result = probe(engine, image(fault), service(**declared), now, "run-1", SEARCH, ROOM)
+    result = probe(make_setup(engine), image(fault), service(**declared))
 
     assert (result.failed, result.warned) == ((), ())
 
 
 def test_probe_warns_of_declared_port_without_listener(engine: DockerEngine, image: Image, service: Declared) -> None:
     """Another application may rely on the port."""
-    result = probe(engine, image(), service(ports=[7070]), now, "run-1", SEARCH, ROOM)
+    result = probe(make_setup(engine), image(), service(ports=[7070]))
 
     assert result.warned == ("It does not listen on the declared ports: 7070.",)
 
@@ -130,7 +135,7 @@ def test_tests_receive_the_declared_variables(engine: DockerEngine, image: Image
         update={"test": declaration.test.model_copy(update={"command": ("/subject", "needs-setting", "status-0")})}
     )
 
-    assert run_tests(engine, image(), declaration, now, "run-1", SEARCH, ROOM).failed == ()
+    assert run_tests(make_setup(engine), image(), declaration).failed == ()
 
 
 def test_tests_have_their_declared_memory(engine: DockerEngine, image: Image, service: Declared) -> None:
@@ -139,7 +144,7 @@ def test_tests_have_their_declared_memory(engine: DockerEngine, image: Image, se
     test = {"command": ("/subject", "eats-memory"), "memory": 24 * 1024**2}
     declaration = declaration.model_copy(update={"test": declaration.test.model_copy(update=test)})
 
-    (failure,) = run_tests(engine, image(), declaration, now, "run-1", SEARCH, ROOM).failed
+    (failure,) = run_tests(make_setup(engine), image(), declaration).failed
 
     assert "more than its 24 MiB of memory" in failure
 
@@ -151,28 +156,28 @@ def test_tests_have_at_most_the_memory_of_a_build(engine: DockerEngine, image: I
     declaration = declaration.model_copy(update={"test": declaration.test.model_copy(update=test)})
     scarce = Room(LIMITS.model_copy(update={"memory": 192 * 1024**2}), lambda: "")
 
-    (failure,) = run_tests(engine, image(), declaration, now, "run-1", SEARCH, scarce).failed
+    (failure,) = run_tests(make_setup(engine, scarce), image(), declaration).failed
 
     assert "more than its 64 MiB of memory" in failure
 
 
 def test_probe_accepts_writes_to_a_declared_path(engine: DockerEngine, image: Image, service: Declared) -> None:
     """A path in `runtime.writable` may be written to."""
-    result = probe(engine, image("writes"), service(writable=["/data"]), now, "run-1", SEARCH, ROOM)
+    result = probe(make_setup(engine), image("writes"), service(writable=["/data"]))
 
     assert result.failed == ()
 
 
 def test_probe_refuses_an_undeclared_volume(engine: DockerEngine, image: Image, service: Declared) -> None:
     """VOLUME would give the application a disk that is not declared."""
-    result = probe(engine, image(volumes=("/data",)), service(), now, "run-1", SEARCH, ROOM)
+    result = probe(make_setup(engine), image(volumes=("/data",)), service())
 
     assert any("declares volumes" in failure and "/data" in failure for failure in result.failed)
 
 
 def test_probe_warns_of_logs_on_standard_error_only(engine: DockerEngine, image: Image, service: Declared) -> None:
     """It is no reason to refuse the image."""
-    result = probe(engine, image("quiet"), service(), now, "run-1", SEARCH, ROOM)
+    result = probe(make_setup(engine), image("quiet"), service())
 
     assert result.outcome is Outcome.WARNED
     assert result.warned == ("It logs to standard error only; nothing comes on standard output.",)
@@ -185,13 +190,13 @@ def test_cancelled_probe_leaves_no_container_or_network(engine: DockerEngine, im
         raise Cancelled("The run was cancelled while it waited.")
 
     with pytest.raises(Cancelled):
-        probe(engine, image("hang"), service(), now, "run-1", SEARCH, ROOM, wait=wait)
+        probe(make_setup(engine, wait=wait), image("hang"), service())
 
 
 def test_probe_of_missing_image_raises_image_not_found(engine: DockerEngine, service: Declared) -> None:
     """A missing image is an error and not a failed check."""
     with pytest.raises(ImageNotFound):
-        probe(engine, "sha256:" + "0" * 64, service(), now, "run-1", SEARCH, ROOM)
+        probe(make_setup(engine), "sha256:" + "0" * 64, service())
 
 
 @pytest.mark.parametrize(("fault", "failed"), [("status-0", False), ("crash", True)])
@@ -202,7 +207,7 @@ def test_tests_pass_by_their_exit_status(
     declared = service()
     declared = declared.model_copy(update={"test": declared.test.model_copy(update={"command": ("/subject", fault)})})
 
-    result = run_tests(engine, image(), declared, now, "run-1", SEARCH, ROOM)
+    result = run_tests(make_setup(engine), image(), declared)
 
     assert bool(result.failed) is failed
     assert result.details["status"] == (3 if failed else 0)
@@ -222,7 +227,7 @@ def test_test_report_in_the_image_is_refused(
     engine.load(tmp_path / "image.tar")
     test = service().test.model_copy(update={"command": ("/subject", "status-0"), "report": "/report.xml"})
     try:
-        result = run_tests(engine, digest, service().model_copy(update={"test": test}), now, "run-1", SEARCH, ROOM)
+        result = run_tests(make_setup(engine), digest, service().model_copy(update={"test": test}))
     finally:
         engine._client.images.remove(digest, force=True)
 
@@ -235,7 +240,7 @@ def test_tests_above_their_timeout_fail(engine: DockerEngine, image: Image, serv
     declared = service()
     test = declared.test.model_copy(update={"command": ("/subject", "hang"), "timeout": 1})
 
-    result = run_tests(engine, image(), declared.model_copy(update={"test": test}), now, "run-1", SEARCH, ROOM)
+    result = run_tests(make_setup(engine), image(), declared.model_copy(update={"test": test}))
 
     assert result.failed == ("`/subject hang` failed: it did not end within 1 s and was stopped.",)
 
@@ -257,7 +262,7 @@ def test_base_is_checked_by_its_command(
     """The command runs hardened, and only status 0 passes."""
     base = Base(kind="base", name="base/subject", owner="tests", check=command, runtime=Runtime())
 
-    result = check_command(engine, image(), base, now, "run-1", SEARCH, ROOM)
+    result = check_command(make_setup(engine), image(), base)
 
     assert result.failed == (() if fact is None else (f"`{' '.join(command)}` failed: {fact}",))
 
@@ -266,6 +271,6 @@ def test_missing_check_command_fails_the_check(engine: DockerEngine, image: Imag
     """It is an error of the image, not of the engine."""
     base = Base(kind="base", name="base/subject", owner="tests", check=("/nowhere",), runtime=Runtime())
 
-    result = check_command(engine, image(), base, now, "run-1", SEARCH, ROOM)
+    result = check_command(make_setup(engine), image(), base)
 
     assert result.outcome is Outcome.FAILED

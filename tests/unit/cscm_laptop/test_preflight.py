@@ -157,7 +157,7 @@ def test_local_image_is_run_by_function_of_its_kind(home, installed, engine, mon
     """The functions are those of the test step."""
     engine.add("hello:dev", archive=b"image")
     for name in ("probe", "check_command"):
-        monkeypatch.setattr(preflight, name, lambda _, image, *more, name=name: (name, image, more[-1].limits.memory))
+        monkeypatch.setattr(preflight, name, lambda setup, image, _, name=name: (name, image, setup.room.limits.memory))
     image: Any = make_preflight_ports(home, Profile(), "hello:dev").image
 
     assert image.run(declaration()) == ("probe", "hello:dev", 2**31)

@@ -1,6 +1,7 @@
 """The conclusions of the probe and of the test run from what they observed."""
 
 import re
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, repeat
@@ -248,6 +249,10 @@ class Sees:
         return ("Secret Keyword",) if self.word in text else ()
 
 
+def make_setup(engine, room=ROOM, wait=time.sleep):
+    return probing.CheckSetup(engine, "run", Sees(), room, lambda: NOON, wait)
+
+
 @pytest.mark.parametrize(
     ("strict", "loose"),
     [
@@ -354,7 +359,7 @@ def ends(logs, status=0):
 
 
 def of_tests(out, status=0):
-    return probing.run_tests(ends(Logs(out, ""), status), "image", DECLARATION, lambda: NOON, "run", Sees(), ROOM)
+    return probing.run_tests(make_setup(ends(Logs(out, ""), status)), "image", DECLARATION)
 
 
 def test_tests_warn_if_none_ran_despite_exit_status_0():
@@ -382,7 +387,7 @@ def test_late_test_output_of_engine_is_read():
     engine, waits = Busy(), list[float]()
     engine.add("image", program=Program(status=0, logs=Logs("Ran 2 tests in 0.1s\n\nOK", "")))
 
-    result = probing.run_tests(engine, "image", DECLARATION, lambda: NOON, "run", Sees(), ROOM, wait=waits.append)
+    result = probing.run_tests(make_setup(engine, wait=waits.append), "image", DECLARATION)
 
     assert result.outcome is Outcome.PASSED
     assert waits.count(0.2) == 3
@@ -409,7 +414,7 @@ def test_tests_whose_output_the_engine_lost_run_again(lost, runs, outcome):
     engine = Forgetful(lost=lost)
     engine.add("image", program=Program(status=0, logs=Logs("Ran 2 tests in 0.1s\n\nOK", "")))
 
-    result = probing.run_tests(engine, "image", DECLARATION, lambda: NOON, "run", Sees(), ROOM, wait=lambda _: None)
+    result = probing.run_tests(make_setup(engine, wait=lambda _: None), "image", DECLARATION)
 
     assert (len(engine.created), result.outcome, result.empty) == (runs, outcome, outcome is Outcome.WARNED)
     assert engine.held == {}
@@ -434,7 +439,7 @@ def test_test_container_is_always_removed(program):
     engine = MemoryEngine()
     engine.add("image", program=program)
 
-    result = probing.run_tests(engine, "image", DECLARATION, lambda: NOON, "run", Sees(), ROOM)
+    result = probing.run_tests(make_setup(engine), "image", DECLARATION)
 
     assert engine.held == {}
     assert bool(result.failed) == bool(program.error)
@@ -469,7 +474,7 @@ def test_secret_in_test_output_is_warning_and_not_repeated():
 
 def test_base_check_passes_by_exit_status_alone(make):
     """A check command need not print anything."""
-    result = probing.check_command(ends(Logs("", "")), "image", make.base(), lambda: NOON, "run", Sees(), ROOM)
+    result = probing.check_command(make_setup(ends(Logs("", ""))), "image", make.base())
 
     assert result.outcome is Outcome.PASSED
 
@@ -500,9 +505,9 @@ def test_check_containers_are_limited_to_build_limits(asked, make):
     engine, base = Specs(), make.base().model_copy(update={"runtime": asked.runtime})
     engine.add("image", program=Program(status=0, logs=OUTPUT))
 
-    probing.run_tests(engine, "image", asked, lambda: NOON, "run", Sees(), ROOM)
-    probing.probe(engine, "image", asked, lambda: NOON, "run", Sees(), ROOM)
-    probing.check_command(engine, "image", base, lambda: NOON, "run", Sees(), ROOM)
+    probing.run_tests(make_setup(engine), "image", asked)
+    probing.probe(make_setup(engine), "image", asked)
+    probing.check_command(make_setup(engine), "image", base)
 
     most = min(asked.runtime.memory, LIMITS.memory // 3)
     assert [(each.profile.memory, each.largest_file) for each in engine.specs] == [(most, LIMITS.disk)] * 4
@@ -524,7 +529,7 @@ def test_check_is_not_made_if_host_disk_is_taken_or_unreadable(check, found):
         return now
 
     with pytest.raises(CheckIncomplete, match=re.escape(str(found))):
-        check(engine, "image", GREEDY, lambda: NOON, "run", Sees(), Room(LIMITS, look))
+        check(make_setup(engine, Room(LIMITS, look)), "image", GREEDY)
 
     assert (engine.held, engine.network_labels) == ({}, {})
 
@@ -540,7 +545,7 @@ def test_probe_kills_unstoppable_service_before_measuring_disk(monkeypatch):
         return "the free space fell" if {signal for _, signal in engine.heard} == {"SIGTERM", "SIGKILL"} else ""
 
     with pytest.raises(CheckIncomplete, match="the free space fell"):
-        probing.probe(engine, "image", GREEDY, lambda: NOON, "run", Sees(), Room(LIMITS, look))
+        probing.probe(make_setup(engine, Room(LIMITS, look)), "image", GREEDY)
 
 
 @dataclass
@@ -572,7 +577,7 @@ def test_probe_looks_again_before_it_stops_the_service(ends, others, monkeypatch
     engine = Opening(ends=ends)
     engine.add("image", program=Program(listeners=run().listeners, processes=run().processes))
 
-    result = probing.probe(engine, "image", DECLARATION, lambda: NOON, "run", Sees(), ROOM, wait=engine.wait)
+    result = probing.probe(make_setup(engine, wait=engine.wait), "image", DECLARATION)
 
     assert result.details["listening"] == ["0.0.0.0 8080", *others]
     undeclared = "It listens on undeclared ports: 7777, 9999/udp. Declare them in runtime.ports."
@@ -599,7 +604,7 @@ def declared(command=("echo", "12 passed"), report=None):
 def result_of(declaration, out="12 passed", files=None, brought=None):
     engine = MemoryEngine()
     engine.add("image", program=Program(status=0, logs=Logs(out, ""), files=files or {}, brought=brought or {}))
-    return probing.run_tests(engine, "image", declaration, lambda: NOON, "run", Sees(), ROOM)
+    return probing.run_tests(make_setup(engine), "image", declaration)
 
 
 def test_tests_warn_if_no_runner_shows_tests():
