@@ -22,7 +22,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Failed
 
 from orchestration.registration import read_declared_entrypoints
-from orchestration.registration.work_queues import read_declared_pool
+from orchestration.registration.prefect_file import read_declared_pool
 from orchestration.run_tags import tag_flows
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from orchestration.registration import read_declared_entrypoints
 from orchestration.registration.abandoned_runs import SILENT
 from orchestration.registration.automations import ALERT, read_automations, translate_to_prefect
 from orchestration.registration.deployments import TAG
-from orchestration.registration.work_queues import read_declared_pool
+from orchestration.registration.prefect_file import read_declared_pool
 from orchestration.rescan_report import RESCAN, SIGNED
 from orchestration.source_pushes import BUILD_PUSH
 from supply_chain.execution.environment_documents import read_environments

@@ -7,10 +7,9 @@ from orchestration.registration.concurrency_limits import free_slots
 from orchestration.registration.deployments import (
     deploy,
     list_registered_deployments,
-    read_declared_deployments,
-    read_declared_entrypoints,
     remove_undeclared_deployments,
 )
+from orchestration.registration.prefect_file import read_declared_deployments, read_declared_entrypoints
 from orchestration.registration.views import ensure_views
 from orchestration.registration.work_pools import ensure_process_pool
 from orchestration.registration.work_queues import ensure_queues

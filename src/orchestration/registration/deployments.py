@@ -6,40 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from orchestration.registration.api import PrefectApi, fetch_all
-from orchestration.registration.work_queues import LOADER, ensure_queues
+from orchestration.registration.prefect_file import read_declared_deployments
+from orchestration.registration.work_queues import ensure_queues
 from supply_chain.adapters.process.command import run
-from supply_chain.errors import ComponentFailed, SettingInvalid
+from supply_chain.errors import ComponentFailed
 
 TAG = "cscm"
 """Tag of every deployment in `prefect.yaml` and of its runs. It identifies them on a server that several projects use.
 """
-
-
-def read_declared_deployments(project: Path) -> frozenset[str]:
-    """Return the deployments that `prefect.yaml` declares, as `flow/name`; none without a file."""
-    return frozenset(read_declared_entrypoints(project))
-
-
-def read_declared_entrypoints(project: Path) -> dict[str, str]:
-    """Return the entrypoint of each deployment that `prefect.yaml` declares, by `flow/name`; none without a file.
-
-    A flow has the name of its function, which the entrypoint contains, with hyphens in place of underscores. Raises
-    `SettingInvalid` if the file cannot be read.
-    """
-    prefect_yaml = project / "prefect.yaml"
-    try:
-        content: Any = yaml.load(prefect_yaml.read_text(encoding="utf-8"), LOADER)  # noqa: S506 # nosec B506 - a safe loader
-        return {
-            f"{each['entrypoint'].rpartition(':')[2].replace('_', '-')}/{each['name']}": each["entrypoint"]
-            for each in content.get("deployments") or []
-        }
-    except FileNotFoundError:
-        return {}
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise SettingInvalid(f"{prefect_yaml} cannot be read: {error!r}\nCorrect it; `make check` lints it.") from error
 
 
 def list_registered_deployments(ask: PrefectApi) -> frozenset[str]:

@@ -3,64 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import yaml
-from pydantic import Field, ValidationError
 
 from orchestration.registration.api import PrefectApi, fetch_all
-from supply_chain.errors import ComponentFailed, SettingInvalid
-from supply_chain.model.image import Model
-
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Each run reads the file; the loader in C takes a tenth of the time."""
-
-
-class Queue(Model):
-    """One work queue. Without a limit of its own, only the pool's limit applies."""
-
-    name: str = Field(min_length=1)
-    priority: int = Field(ge=1)
-    limit: int | None = Field(default=None, ge=1)
-
-    def translate_to_prefect(self) -> dict[str, Any]:
-        """Return the queue's settings under the names of Prefect's API."""
-        return {"priority": self.priority, "concurrency_limit": self.limit}
-
-
-class Pool(Model):
-    """The settings of the work pool under `definitions` in `prefect.yaml`; of each pool if deployments name several."""
-
-    names: tuple[str, ...] = Field(min_length=1)
-    limit: int = Field(ge=1)
-    queues: tuple[Queue, ...]
-
-
-def read_declared_pool(project: Path) -> Pool | None:
-    """Return the queues that `prefect.yaml` defines, and every work pool that a deployment names; None without queues.
-
-    Raises `SettingInvalid` if they cannot be read.
-    """
-    prefect_yaml = project / "prefect.yaml"
-    try:
-        content: Any = yaml.load(prefect_yaml.read_text(encoding="utf-8"), LOADER)  # noqa: S506 # nosec B506 - a safe loader
-        definitions = content.get("definitions") or {}
-        if "queues" not in definitions:
-            return None
-        used = {each["work_pool"]["name"] for each in content.get("deployments") or () if "work_pool" in each}
-        return Pool.model_validate(
-            {
-                "names": sorted(used) or (definitions["work_pool"]["name"],),
-                "limit": definitions.get("limit"),
-                "queues": tuple(definitions["queues"]),
-            }
-        )
-    except FileNotFoundError:
-        return None
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValidationError) as error:
-        raise SettingInvalid(
-            f"The work queues in {prefect_yaml} cannot be read: {error}\nCorrect its `definitions`."
-        ) from error
+from orchestration.registration.prefect_file import Pool, read_declared_pool
+from supply_chain.errors import ComponentFailed
 
 
 def ensure_queues(project: Path, ask: PrefectApi) -> tuple[str, ...]:
