@@ -48,17 +48,17 @@ async def break_glass(
         raise DeclarationInvalid(
             f"The break-glass would end at {expires:%Y-%m-%d %H:%M %Z}, which is past.\nGive a later time."
         )
-    place = ports.workbench.valid_environment(environment)  # raises before anything is signed, as the deployment would
+    document = ports.workbench.valid_environment(environment)  # raises before anything is signed
     ref = await run_in_thread(find_stored, image, ports.repositories)
-    place.placement(ref.application)  # raises before anything is signed
-    codes = await run_in_thread(ports.find_overridable, ref, place)
+    document.placement(ref.application)  # raises before anything is signed
+    codes = await run_in_thread(ports.find_overridable, ref, document)
     if isinstance(codes, Refused):
         return complete_refused(codes)
     use = BreakGlass(
-        environment=place.name, digest=ref.digest, by=by, reason=reason, at=at, expires=expires, overrides=codes
+        environment=document.name, digest=ref.digest, by=by, reason=reason, at=at, expires=expires, overrides=codes
     )
     use = await sign_break_glass_step(ref, use, ports, key)
-    subject = sanitize_text(f"break-glass for {place.name}: {ref.application} {ref.short}, by {by}")
+    subject = sanitize_text(f"break-glass for {document.name}: {ref.application} {ref.short}, by {by}")
     await notify(subject, break_glass_page(use, ref), ports.workbench.notify)
-    result = await deploy(image=str(ref), environment=place.name)
+    result = await deploy(image=str(ref), environment=document.name)
     return complete_refused(result) if isinstance(result, Refused) else result

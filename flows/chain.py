@@ -96,11 +96,11 @@ async def _chain(
         return complete_refused(curated)
     if not curated.environments:
         return curated  # a base is not deployed; other images are built on it
-    place = environment or curated.environments[0]
-    async with _step_lock(lock_name(LockKind.DEPLOY, place, application), by_event) as freeze:
+    environment = environment or curated.environments[0]
+    async with _step_lock(lock_name(LockKind.DEPLOY, environment, application), by_event) as freeze:
         if freeze:
             return complete_frozen(freeze)
-        deployment = await deploy(image=str(curated.ref), environment=place, force=force)
+        deployment = await deploy(image=str(curated.ref), environment=environment, force=force)
     return complete_refused(deployment) if isinstance(deployment, Refused) else deployment
 
 
@@ -148,8 +148,8 @@ def _check_environment(
 
     If it exists and has no place for the application, the chain goes up to the deploy gate, and notes it now.
     """
-    if isinstance(declaration, Service) and (place := environment or next(iter(declaration.environments), None)):
-        document = workbench.environment(place)
+    if isinstance(declaration, Service) and (name := environment or next(iter(declaration.environments), None)):
+        document = workbench.environment(name)
         try:
             document.placement(declaration.name)
         except SettingInvalid as error:

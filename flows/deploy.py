@@ -34,12 +34,12 @@ async def deploy(image: str, environment: str, force: bool = False) -> Deploymen
         force: Replace the container even if the same image already runs.
     """
     ports = await ExecutionPorts.aload()
-    place = ports.workbench.valid_environment(environment)
-    target = await ports.load_target(place)
+    document = ports.workbench.valid_environment(environment)
+    target = await ports.load_target(document)
     ref = await run_in_thread(find, image, CURATED, ports.repositories)
-    name = lock_name(LockKind.DEPLOY, place.name, ref.application)
+    name = lock_name(LockKind.DEPLOY, document.name, ref.application)
     async with report_run(ref.application) as reporter, run_lock(name):
-        return await _deploy(ref, place, target, ports, reporter, force)
+        return await _deploy(ref, document, target, ports, reporter, force)
 
 
 async def _deploy(

@@ -41,17 +41,22 @@ async def isolate(
     """
     begun = read_clock()
     ports = await ExecutionPorts.aload()
-    place, isolation = await ports.load_isolation(environment)
-    place.placement(application)  # raises for a name that nobody knows here
+    document, isolation = await ports.load_isolation(environment)
+    document.placement(application)  # raises for a name that nobody knows here
     request = Case(
-        id=uuid4().hex[:8], environment=place.name, application=application, by=by, reason=reason, since=since or begun
+        id=uuid4().hex[:8],
+        environment=document.name,
+        application=application,
+        by=by,
+        reason=reason,
+        since=since or begun,
     )
     case = await quarantine_step(request, isolation)  # a deployment that is under way may hold the lock for minutes
-    async with run_lock(lock_name(LockKind.DEPLOY, place.name, application)):
+    async with run_lock(lock_name(LockKind.DEPLOY, document.name, application)):
         case = await quarantine_step(case, isolation)  # also what that deployment started meanwhile
         record = await preserve_step(case, isolation)
-        record = await recover_step(case, record, place, isolation)
-    subject = sanitize_text(f"{application} in {place.name} was isolated: {record.recovery}")
+        record = await recover_step(case, record, document, isolation)
+    subject = sanitize_text(f"{application} in {document.name} was isolated: {record.recovery}")
     page = isolation_page(record)
     await acreate_markdown_artifact(key=make_artifact_key("isolation", application), markdown=page, description=subject)
     await notify(subject, page, ports.workbench.notify, once=record.id)

@@ -31,9 +31,9 @@ async def explain_policy(image: str, environment: str = "") -> GateExplanation:
     """
     if environment:
         execution = await ExecutionPorts.aload()
-        place = execution.workbench.environment(environment)
+        document = execution.workbench.environment(environment)
         ref = await run_in_thread(find, image, CURATED, execution.repositories)
-        explanation = await explain_deploy_step(ref, place, execution)
+        explanation = await explain_deploy_step(ref, document, execution)
     else:
         curation = await CurationPorts.aload()
         prefix = OFFERED if image.strip().startswith(OFFERED) else CURATED

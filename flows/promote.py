@@ -178,10 +178,10 @@ async def approve(
     """
     require_own_machine(key, "approve")
     ports = await ExecutionPorts.aload()
-    place = ports.workbench.environment(environment)
+    document = ports.workbench.environment(environment)
     ref = await run_in_thread(find_stored, image, ports.repositories)
     approval = Approval(
-        environment=place.name,
+        environment=document.name,
         digest=ref.digest,
         decision="denied" if deny else "approved",
         by=by,
@@ -189,7 +189,7 @@ async def approve(
         decided=read_clock(),
     )
     approval = await sign_approval_step(ref, approval, ports, key=key)
-    for note in _approval_notes(approval, place, ref) if approval.approved else ():
+    for note in _approval_notes(approval, document, ref) if approval.approved else ():
         log.info("%s", sanitize_text(f"note: {note}"))
     return approval
 

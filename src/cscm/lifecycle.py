@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from cscm.options import Image, NewFile, Words, as_json, by, read_login_name
+from cscm.options import Image, NewFile, Words, as_json, by, complete_from, read_login_name
 from cscm.running import print_result, run, run_flow, verbose
 from cscm.signing import key_option, signer_option, use_key
 from orchestration.project import find_project
@@ -32,9 +31,9 @@ Example:
 """
 
 
-def _list_rules(_context: Any, _parameter: Any, typed: str) -> list[str]:
-    files = find_project().glob("deployments/lifecycle/*.yaml")
-    return sorted(p.stem for p in files if p.stem.startswith(typed) and not p.stem.endswith(TESTS))
+def _list_rules() -> list[str]:
+    stems = (path.stem for path in find_project().glob("deployments/lifecycle/*.yaml"))
+    return sorted(stem for stem in stems if not stem.endswith(TESTS))
 
 
 @click.group()
@@ -50,7 +49,7 @@ def lifecycle() -> None:
 
 @lifecycle.command()
 @click.option("-o", "--output", type=NewFile(), help="The file for the plan.")
-@click.option("--rules", default="nightly", show_default=True, shell_complete=_list_rules,
+@click.option("--rules", default="nightly", show_default=True, shell_complete=complete_from(_list_rules),
               help="The rules, a document in deployments/lifecycle.")  # fmt: skip
 @as_json
 @verbose

@@ -30,7 +30,9 @@ async def publish_running(observations: Iterable[Observation], application: str 
     await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")
 
 
-async def continue_soaks(observations: Iterable[Observation], place: Environment, evidence: EvidenceStore) -> None:
+async def continue_soaks(
+    observations: Iterable[Observation], environment: Environment, evidence: EvidenceStore
+) -> None:
     """Store how long each deployment has been healthy; sign and emit a completed soak once for each container.
 
     Two concurrent calls, or one that is interrupted, may emit it twice or leave it to the catch-up.
@@ -38,12 +40,12 @@ async def continue_soaks(observations: Iterable[Observation], place: Environment
     for observation in observations:
         if not observation.application or not observation.expected_digest:
             continue
-        soaking = continue_soak(await read_soaking(place.name, observation.application), observation)
-        complete = find_complete_soak(soaking, place.name, place.soak) if soaking else None
+        soaking = continue_soak(await read_soaking(environment.name, observation.application), observation)
+        complete = find_complete_soak(soaking, environment.name, environment.soak) if soaking else None
         if complete and soaking:
             await _sign_soak(observation.application, complete, evidence)
             soaking = soaking.model_copy(update={"reported": complete.required_seconds})
-        await store_soaking(place.name, observation.application, soaking)
+        await store_soaking(environment.name, observation.application, soaking)
 
 
 async def _sign_soak(application: str, soak: Soak, evidence: EvidenceStore) -> None:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -164,8 +165,13 @@ def test_completion_offers_lifecycle_rules_without_their_tests(monkeypatch, tmp_
         (directory / f"{name}.yaml").touch()
     monkeypatch.setattr(lifecycle, "find_project", lambda: tmp_path)
 
-    assert lifecycle._list_rules(None, None, "") == ["nightly", "weekly"]
-    assert lifecycle._list_rules(None, None, "w") == ["weekly"]
+    (rules,) = [each for each in lifecycle.plan.params if each.name == "rules"]
+
+    def complete(typed):
+        return [each.value for each in rules.shell_complete(click.Context(lifecycle.plan), typed)]
+
+    assert complete("") == ["nightly", "weekly"]
+    assert complete("w") == ["weekly"]
 
 
 @pytest.mark.parametrize(
