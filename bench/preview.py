@@ -140,7 +140,7 @@ def _facts(state: SubjectState, declared: Service | Base, vulnerabilities: Seque
     if subject.environment:
         of_gate["environment"] = requirements(subject.environment)
     facts = FACTS[subject.gate](declared, ref=subject.image, provenance=provenance_of(declared), **of_gate)
-    version = compute_facts_version(subject.environment, requirements, PEOPLE)
+    version = compute_facts_version(subject.environment, requirements, PEOPLE, None)
     return StoredFacts(subject, state.mark, version, make_evidence_values(facts, PEOPLE, NOON))
 
 
@@ -209,7 +209,7 @@ def measure(address: str, proposed: Mapping[str, str]) -> tuple[float, float, Po
     decisions = signed.propose(proposal, POLICIES.waivable, POLICIES.waivable, NOON)
     documents = read_documents(directory)
     judge = StoredJudge(address, directory, documents, proposal.policies, decisions, Reviews(), ENVIRONMENTS, NOON)
-    result = preview(judge.inventory, judge.compare(), requirements, PEOPLE, judge.judge)
+    result = preview(judge.inventory, judge.compare(), requirements, PEOPLE, lambda _: None, judge.judge)
     return time.perf_counter() - begun, sum(os.times()[:4]) - used, result
 
 

@@ -31,7 +31,8 @@ class CurationPorts(TierPorts):
 
     def release_facts(self, ref: ImageRef) -> ReleaseFacts:
         """Return the facts of the release gate about a curated image."""
-        return read_release_facts(ref, self.evidence, self.layers(), self.list_base_images())
+        minimum = self.workbench.minimum_classification(ref.application)
+        return read_release_facts(ref, self.evidence, self.layers(), self.list_base_images(), minimum)
 
     def judge_published(self, ref: ImageRef) -> Admitted[ReleaseFacts] | Refused | None:
         """Judge an image again if a verdict of the release gate about it is published; return a changed verdict."""
@@ -70,6 +71,7 @@ class CurationPorts(TierPorts):
             layers=layers_of(registry, evidence, workbench.content_cache),
             bases=bases,
             base_decisions=read_base_decisions(bases, evidence),
+            minimum_classification=workbench.names().minimum_classification,
             policy=workbench.policies().release,
             production=workbench.production_environments(),
             now=read_clock,

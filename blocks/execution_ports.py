@@ -201,7 +201,13 @@ class ExecutionPorts(TierPorts):
         Raise `PolicyUnsigned` if what the environment requires is not active.
         """
         requirements = self.workbench.active_requirements(environment)
-        return read_deploy_facts(ref, requirements, self.evidence, bases=self.list_base_images())
+        return read_deploy_facts(
+            ref,
+            requirements,
+            self.evidence,
+            bases=self.list_base_images(),
+            minimum_classification=self.workbench.minimum_classification(ref.application),
+        )
 
     def find_overridable(self, ref: ImageRef, environment: Environment) -> tuple[str, ...] | Refused:
         """Return what a new break-glass has to override; raise as the function."""
@@ -260,7 +266,9 @@ class ExecutionPorts(TierPorts):
     def decision_version(self) -> str:
         """Return a text that differs if other policies, decisions of people or environments decide at the gate."""
         environments = [each.signed_content for each in self.workbench.environment_documents().readable]
-        return digest_of(b"\n".join([self.workbench.unsigned_policies().deploy.version.encode(), *environments]))
+        classifications = f"{self.workbench.unsigned_names().classifications}"
+        policies = self.workbench.unsigned_policies().deploy.version
+        return digest_of(b"\n".join([policies.encode(), classifications.encode(), *environments]))
 
     def _max_age(self, environment: str) -> timedelta | None:
         """Return the age from which a verdict does not count any more in an environment."""
@@ -277,6 +285,7 @@ class ExecutionPorts(TierPorts):
         return DeployPorts(
             target=target,
             bases=self.list_base_images,
+            minimum_classification=self.workbench.minimum_classification,
             repositories=self.repositories,
             evidence=self.evidence,
             policy=self.workbench.policies().deploy,

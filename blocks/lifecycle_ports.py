@@ -50,6 +50,7 @@ class LifecyclePorts(TierPorts):
             cache(self.list_base_images),
             cache(self.list_curated_images),
             cache(workbench.registered),
+            workbench.unsigned_names().minimum_classification,
             workbench.requirements,
             workbench.people(),
             read_clock,

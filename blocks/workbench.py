@@ -55,10 +55,12 @@ from supply_chain.execution.signed_project import (
 )
 from supply_chain.fleet.preview import PolicyPreview, preview
 from supply_chain.lifecycle.rules import Rules, read_rules
+from supply_chain.model.declaration import Classification
 from supply_chain.policy.activation import Activation, PolicyState
 from supply_chain.policy.facts import EnvironmentRequirements
 from supply_chain.policy.loading import DIRECTORY as POLICIES
 from supply_chain.policy.loading import (
+    REGISTER,
     compile_policies,
     read_active_policies,
     read_active_register,
@@ -67,7 +69,7 @@ from supply_chain.policy.loading import (
     read_unsigned_policies,
     replace_policies,
 )
-from supply_chain.policy.names import Holder, NameRegister
+from supply_chain.policy.names import Holder, NameRegister, read_register
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import TRUSTED_ROOT, People, PeopleOwner, read_people
 from supply_chain.policy.policies import Policies
@@ -400,7 +402,14 @@ class Workbench(Setting):
         """Return what proposed documents, as for `stored_judge`, change for what an inventory stores."""
         people = self.people()
         judge = self.stored_judge(proposed, people, inventory)
-        return preview(judge.inventory, judge.compare(), self.requirements, people, judge.judge)
+        return preview(
+            judge.inventory,
+            judge.compare(),
+            self.requirements,
+            people,
+            self.unsigned_names().minimum_classification,
+            judge.judge,
+        )
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains, if it is active."""
@@ -417,6 +426,14 @@ class Workbench(Setting):
             return holder
         outside = directory is not None and not directory.is_relative_to(project)
         return holder.with_project(None if outside else read_remote(project))
+
+    def minimum_classification(self, name: str) -> Classification | None:
+        """Return the lowest classification that may be declared under a name, by the active register of names."""
+        return self.names().minimum_classification(name)
+
+    def unsigned_names(self) -> NameRegister:
+        """Return the register of application names for what decides nothing, signed or not."""
+        return read_register(Path(self.project) / REGISTER)
 
     @property
     def version(self) -> str:

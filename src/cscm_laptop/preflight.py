@@ -79,7 +79,7 @@ def make_preflight_ports(home: Home, profile: Profile, image: str | None = None)
         generator=SourceSyft(tools["syft"]),
         scanner=scanner,
         policy=policies.intake,
-        registered=read_register(home.project / REGISTER).of,
+        minimum_classification=read_register(home.project / REGISTER).minimum_classification,
         now=read_clock,
         image=make_local_image_ports(image, tools, policies.release) if image else None,
     )

@@ -42,6 +42,7 @@ def _image_facts(ref: ImageRef, declaration: Service | Base | None) -> ImageFact
         checks=tuple(check(each) for each in list_required_checks(declaration.kind)),
         status=ImageStatus(),
         evidence=(),
+        minimum_classification=None,
         ignored_referrers=(),
         attached=(),
     )
@@ -110,6 +111,10 @@ def deploy_facts(declaration: Service | Base | None = None, **changes: Any) -> D
         soak=None,
     )
     return replace(good, **_with_listing(changes))
+
+
+def no_minimum(name: str) -> None:
+    """Return the lowest classification of a name register that has none."""
 
 
 FACTS = {Gate.INTAKE: intake_facts, Gate.RELEASE: release_facts, Gate.DEPLOY: deploy_facts}

@@ -92,7 +92,8 @@ class Fleet:
     def reader(self) -> FactsReader:
         """What reads the facts of the gates: no base, and environments that take every released image."""
         return FactsReader(
-            self.store, lambda ref: (), lambda: (), self._curated, lambda _: self.registered, requirements, People(),
+            self.store, lambda ref: (), lambda: (), self._curated, lambda _: self.registered,
+            lambda _: self.registered.classification if self.registered else None, requirements, People(),
             lambda: NOON,
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,6 +36,14 @@ def copy_shipped(project: Path) -> None:
     for name in ("policies", "environments"):
         shutil.copytree(ROOT / "deployments" / name, project / "deployments" / name)
     shutil.copy(ROOT / "deployments/names.yaml", project / "deployments")
+
+
+def raise_version(policy: Path) -> int:
+    """Give a policy the next version, so that it differs from what ships; return that version."""
+    text = policy.read_text()
+    (found,) = re.findall(r"^version: (\d+)$", text, re.MULTILINE)
+    policy.write_text(text.replace(f"version: {found}\n", f"version: {int(found) + 1}\n"))
+    return int(found) + 1
 
 
 @dataclass

@@ -128,8 +128,8 @@ class Judged(Pieces):
         if gate is Gate.INTAKE:
             return read_intake_facts(OFFERED, store, (), None)
         if gate is Gate.RELEASE:
-            return read_release_facts(CURATED, store, layers, self.bases)
-        return read_deploy_facts(CURATED, requirements(), store, bases=self.bases)
+            return read_release_facts(CURATED, store, layers, self.bases, None)
+        return read_deploy_facts(CURATED, requirements(), store, bases=self.bases, minimum_classification=None)
 
     def release(self, base: ImageRef, *packages: str) -> None:
         """Sign a base as curation, with an SBOM of these packages."""

@@ -25,7 +25,7 @@ from supply_chain.evidence.sbom import Listed, find_last_sbom
 from supply_chain.evidence.statement import VULNERABILITIES, VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.evidence.summary import Summary, list_verdicts, name_verifier
-from supply_chain.model.declaration import Limits
+from supply_chain.model.declaration import Classification, Limits
 from supply_chain.model.image import Digest, ImageRef, Model, digest_set
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import ReleaseFacts
@@ -40,6 +40,9 @@ from supply_chain.vulnerability.scanner import SbomGenerator
 
 EARLY = timedelta(days=2)
 """How long before its end of validity a report is made again, so that rescans may fail in two nights."""
+
+CLASSIFICATION = "name.classification"
+"""The rule about the name register's classifications; a change of that file is no new evidence of an image."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,7 @@ def conclude(
     layers: Layers,
     bases: Sequence[ImageRef],
     base_decisions: BaseDecisions,
+    minimum_classification: Classification | None,
     policy: GatePolicy[ReleaseFacts],
     now: Callable[[], datetime],
 ) -> Conclusion:
@@ -233,8 +237,8 @@ def conclude(
 
     `report` may be the one that is already signed. A report with the same findings is not signed again before the
     signed one has to be renewed. `bases` are all curated bases, and `base_decisions` is the result of
-    `read_base_decisions`. A blocked image is not judged: every gate refuses it until somebody unblocks it, and a signed
-    refusal would remain after that.
+    `read_base_decisions`; `minimum_classification` is that of the name register. A blocked image is not judged: every
+    gate refuses it until somebody unblocks it, and a signed refusal would remain after that.
     """
     signed = image.last.report is None or _needs_signature(image, image.last.report.value, report, now())
     if signed:
@@ -246,12 +250,16 @@ def conclude(
         and not signed
         and policy.is_settled
         and _is_up_to_date(
-            image.last.verdict, image, policy, _find_base_decisions(image, base_decisions, layers, evidence)
+            image.last.verdict,
+            image,
+            minimum_classification,
+            policy,
+            _find_base_decisions(image, base_decisions, layers, evidence),
         )
     ):
         reasons, statement = _reasons(image.last.verdict), image.last.verdict.evidence.digest
     else:
-        facts = read_release_facts(image.ref, evidence, layers, bases)
+        facts = read_release_facts(image.ref, evidence, layers, bases, minimum_classification)
         verdict = evaluate(facts, policy, now())
         if isinstance(verdict, Refused):
             reasons, statement = verdict.reasons, record_refusal(verdict, facts, repositories, evidence, now())
@@ -287,20 +295,24 @@ def _find_base_decisions(
 def _is_up_to_date(
     verdict: SignedValue[Summary],
     image: ImageEvidence,
+    minimum_classification: Classification | None,
     policy: GatePolicy[ReleaseFacts],
     of_bases: Collection[frozenset[Digest] | None],
 ) -> bool:
     """Return whether a verdict is up to date.
 
     It is, if it rests on exactly the evidence of the image that is verified now, on the current policy, and on all
-    blocks and unblocks of the image and of its bases, and has no end and no attached statement of others. One of an
-    earlier version, which names the gate otherwise, is not: it was not published.
+    blocks and unblocks of the image and of its bases, and has no end and no attached statement of others. It also
+    refuses the declared classification exactly if the name register requires a higher one now. One of an earlier
+    version, which names the gate otherwise, is not: it was not published.
     """
     inputs = _inputs(verdict)
+    too_low = image.built is not None and image.built.declaration.classification.is_below(minimum_classification)
     return (
         verdict.value.cscm.expires is None
         and verdict.value.verifier.id == name_verifier(Gate.RELEASE)
         and not image.has_attached
+        and too_low is any(each.code == CLASSIFICATION for each in _reasons(verdict))
         and verdict.value.policy.digest == digest_set(policy.digest)
         and _inputs(verdict, prefix=f"{image.ref.repository}@") == image.verified
         and all(each is not None and each <= inputs for each in (image.decisions, *of_bases))

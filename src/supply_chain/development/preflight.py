@@ -51,7 +51,7 @@ from supply_chain.policy.fact_types import DeclaredValues, ImageCheckedValues, I
 from supply_chain.policy.fact_values import join_statements, make_local_image_values, make_working_copy_values
 from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
 from supply_chain.policy.gate import judge_partly
-from supply_chain.policy.names import Holder
+from supply_chain.policy.names import MinimumClassification
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, Unjudged
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.vulnerability.findings import Database
@@ -143,8 +143,7 @@ class PreflightPorts:
     generator: SourceSbomGenerator
     scanner: Scanner
     policy: GatePolicy[IntakeFacts]
-    registered: Callable[[str], Holder | None]
-    """Returns the entry for a name in the name register."""
+    minimum_classification: MinimumClassification
     now: Callable[[], datetime]
     image: LocalImagePorts | None = None
     """None: only the working copy is judged."""
@@ -215,7 +214,7 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     report = dependencies.result[1]
     uncurated = None if images is None else list(dict.fromkeys(name for name, at in images.values() if at is not None))
     stated = make_working_copy_values(
-        declaration, snapshot.source, uncurated, checks, report, ports.registered(declaration.name)
+        declaration, snapshot.source, uncurated, checks, report, ports.minimum_classification(declaration.name)
     )
     values = join_statements(stated, report.source_packages, (), ports.policy.vex, ports.now())
     kind = DeclaredValues if uncurated is None else PlannedValues

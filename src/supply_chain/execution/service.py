@@ -16,6 +16,7 @@ from supply_chain.model.declaration import Service
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate
+from supply_chain.policy.names import MinimumClassification
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import read_deploy_facts
@@ -31,6 +32,7 @@ class DeployPorts:
     target: Target
     bases: Callable[[], Sequence[ImageRef]]
     """Returns the images of all curated bases, as the gate reads them."""
+    minimum_classification: MinimumClassification
     repositories: Repositories
     evidence: EvidenceStore
     policy: GatePolicy[DeployFacts]
@@ -89,7 +91,13 @@ def _judge_again(facts: DeployFacts, ports: DeployPorts) -> None:
     The verdict is as old as the time that it took to pull the image and to make it ready. Blocks and denials since then
     count, but no freeze that has begun since then.
     """
-    current = read_deploy_facts(facts.ref, facts.environment, ports.evidence, bases=ports.bases())
+    current = read_deploy_facts(
+        facts.ref,
+        facts.environment,
+        ports.evidence,
+        bases=ports.bases(),
+        minimum_classification=ports.minimum_classification(facts.ref.application),
+    )
     verdict = evaluate(current, ports.policy.for_what_runs, ports.now())
     if isinstance(verdict, Refused):
         record_verdict(verdict, current, ports.evidence, ports.now())

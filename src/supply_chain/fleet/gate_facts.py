@@ -20,6 +20,7 @@ from pydantic_core import from_json, to_json
 from supply_chain.concurrency import iterate_concurrently
 from supply_chain.errors import UNREADABLE, DeclarationInvalid, ImageNotFound, SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import Digest, ImageRef, Model, digest_of
 from supply_chain.model.tier import Gate, name_gate
 from supply_chain.policy.fact_schema import find_element_type, list_time_fields
@@ -27,7 +28,7 @@ from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.fact_values import EvidenceValues, make_evidence_values
 from supply_chain.policy.facts import EnvironmentRequirements, ImageFacts
 from supply_chain.policy.loading import compute_code_digest
-from supply_chain.policy.names import Holder
+from supply_chain.policy.names import Holder, MinimumClassification
 from supply_chain.policy.people import People
 from supply_chain.policy.reading import Layers, read_deploy_facts, read_intake_facts, read_release_facts
 from supply_chain.vulnerability.vex.statement import VexStatement
@@ -95,15 +96,18 @@ class FactsStore(Protocol):
         """Yield the facts of these subjects that are stored; read in parts to limit memory."""
 
 
-def compute_facts_version(environment: str, requirements: Requirements, people: People) -> Digest:
+def compute_facts_version(
+    environment: str, requirements: Requirements, people: People, minimum_classification: Classification | None
+) -> Digest:
     """Return a digest of what the facts of a subject in an environment, if any, depend on besides evidence.
 
-    That is the code that joins them, the issuers and builders of what is attached, what the environment requires, and
-    the people who may approve. Raise `DeclarationInvalid` or `SettingInvalid` without a valid document of the
-    environment.
+    That is the code that joins them, the issuers and builders of what is attached, the lowest classification that may
+    be declared, what the environment requires, and the people who may approve. Raise `DeclarationInvalid` or
+    `SettingInvalid` without a valid document of the environment.
     """
     required = f"{requirements(environment)!r}\n{people.version}" if environment else ""
-    return digest_of(f"{compute_code_digest()}\n{people.attached_version}\n{required}".encode())
+    classification = minimum_classification or ""
+    return digest_of(f"{compute_code_digest()}\n{people.attached_version}\n{classification}\n{required}".encode())
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class FactsReader:
     """Function that returns the curated images of an application, the last one first."""
     registered: Callable[[str], Holder | None]
     """Function that returns the registered holder of an application's name."""
+    minimum_classification: MinimumClassification
     requirements: Requirements
     people: People
     """The people, issuers and builders whose signatures count."""
@@ -132,10 +137,11 @@ class FactsReader:
         if subject.gate is Gate.INTAKE:
             of = image.application
             return read_intake_facts(image, self.store, self.curated(of), self.registered(of))
+        minimum = self.minimum_classification(image.application)
         if subject.gate is Gate.RELEASE:
-            return read_release_facts(image, self.store, self.layers, self.bases())
+            return read_release_facts(image, self.store, self.layers, self.bases(), minimum)
         required = self.requirements(subject.environment)
-        return read_deploy_facts(image, required, self.store, bases=self.bases())
+        return read_deploy_facts(image, required, self.store, bases=self.bases(), minimum_classification=minimum)
 
 
 def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsReader) -> dict[GateSubject, str]:
@@ -147,7 +153,8 @@ def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsR
     outdated, failed = list[tuple[SubjectState, str]](), dict[GateSubject, str]()
     for state in inventory.list_subjects(application):
         try:
-            version = compute_facts_version(state.subject.environment, requirements, reader.people)
+            minimum = reader.minimum_classification(state.subject.image.application)
+            version = compute_facts_version(state.subject.environment, requirements, reader.people, minimum)
         except (DeclarationInvalid, SettingInvalid) as error:
             failed[state.subject] = str(error)
         else:

@@ -15,12 +15,20 @@ from functools import cache, cached_property
 from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import DeclarationInvalid, PolicyInvalid, RuleNotEvaluated, SettingInvalid
-from supply_chain.fleet.gate_facts import FactsStore, GateSubject, Requirements, StoredFacts, compute_facts_version
+from supply_chain.fleet.gate_facts import (
+    FactsStore,
+    GateSubject,
+    Requirements,
+    StoredFacts,
+    compute_facts_version,
+)
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import Digest, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_values import join_decisions
 from supply_chain.policy.gate import SharedResults, judge
+from supply_chain.policy.names import MinimumClassification
 from supply_chain.policy.outcome import Reason, RuleOutcome, RuleResult
 from supply_chain.policy.people import People
 from supply_chain.policy.policies import Policies
@@ -188,13 +196,14 @@ def preview(
     comparison: Comparison,
     requirements: Requirements,
     people: People,
+    minimum_classification: MinimumClassification,
     judge_all: Callable[[FactVersions], Mapping[GateSubject, Result]] | None = None,
 ) -> PolicyPreview:
     """Judge every image and every deployment by current and proposed policies, and return what differs.
 
     `people` are those of the project, with its issuers.
 
-    Facts that are missing, or that other code or another document of the environment made, are not judged.
+    Facts that are missing, or that other code or another document of the project made, are not judged.
     `judge_all` does what `judge_stored` does, which judges one after the other.
     """
     states, gates = inventory.list_subjects(), comparison.gates
@@ -203,7 +212,7 @@ def preview(
         if state.subject.environment:
             running[_identify(state.subject)].append(state.subject.environment)
     selected = {state.subject: state.version for state in states if state.subject.gate in gates}
-    not_judged = {each.subject: each for each in _find_outdated(selected, requirements, people)}
+    not_judged = {each.subject: each for each in _find_outdated(selected, requirements, people, minimum_classification)}
     versions = {subject: version for subject, version in selected.items() if subject not in not_judged}
     results = judge_all(versions) if judge_all else judge_stored(inventory, versions, comparison)
     answers = [results.get(each, NotJudged(subject=each, why=OUTDATED)) for each in versions]
@@ -226,19 +235,23 @@ def _identify(subject: GateSubject) -> tuple[str, Digest]:
 
 
 def _find_outdated(
-    stored: Mapping[GateSubject, str], requirements: Requirements, people: People
+    stored: Mapping[GateSubject, str],
+    requirements: Requirements,
+    people: People,
+    minimum_classification: MinimumClassification,
 ) -> Iterator[NotJudged]:
     """Yield the subjects whose facts are missing or of another version than this process would read."""
 
     @cache
-    def version_in(environment: str) -> str | DeclarationInvalid | SettingInvalid:
+    def version_in(environment: str, minimum: Classification | None) -> str | DeclarationInvalid | SettingInvalid:
         try:
-            return compute_facts_version(environment, requirements, people)
+            return compute_facts_version(environment, requirements, people, minimum)
         except (DeclarationInvalid, SettingInvalid) as error:
             return error
 
+    minimum_of = cache(minimum_classification)
     for subject, version in stored.items():
-        expected = version_in(subject.environment)
+        expected = version_in(subject.environment, minimum_of(subject.image.application))
         if not isinstance(expected, str):
             yield NotJudged(subject=subject, why=expected.message)
         elif version != expected:

@@ -29,6 +29,7 @@ from supply_chain.fleet.where import find_invalid_names, require_package_names
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
 from supply_chain.policy.facts import ReleaseFacts
+from supply_chain.policy.names import MinimumClassification
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import Layers
 from supply_chain.vulnerability.findings import Report
@@ -58,6 +59,7 @@ class RescanPorts:
     bases: Sequence[ImageRef]
     base_decisions: BaseDecisions
     """The statements that blocked or unblocked a base."""
+    minimum_classification: MinimumClassification
     policy: GatePolicy[ReleaseFacts]
     production: frozenset[str]
     """The environments that users reach, or may reach, because their documents cannot be read."""
@@ -230,7 +232,7 @@ def _conclude_image(
         assert report is not None  # an image without a signed report was in the list for matching
         concluded = conclude(
             evidence, report, ports.evidence, ports.repositories, ports.layers, ports.bases, ports.base_decisions,
-            ports.policy, ports.now,
+            ports.minimum_classification(image.ref.application), ports.policy, ports.now,
         )  # fmt: skip
     except SupplyChainError as error:
         result: RescanResult | Unjudged = _unjudged(image.ref, error)

@@ -126,6 +126,10 @@ class Classification(StrEnum):
         """The position in the order: a more sensitive one has a higher rank."""
         return tuple(Classification).index(self)
 
+    def is_below(self, minimum: Classification | None) -> bool:
+        """Return whether this is less sensitive than the minimum, if there is one."""
+        return minimum is not None and self.rank < minimum.rank
+
 
 PinnedImage = Annotated[
     str,

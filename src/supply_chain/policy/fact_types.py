@@ -454,6 +454,7 @@ class ImageValues(TypedDict):
     """The application that the repository is for."""
     block: NotRequired[BlockFacts]
     build: NotRequired[BuildFacts]
+    classification_conflict: NotRequired[ClassificationConflictFacts]
     checks: ChecksFacts
     statements: list[StatementFacts]
     """Sorted by predicate type and signer."""
@@ -465,7 +466,6 @@ class IntakeValues(ImageValues):
     """The facts of the intake gate."""
 
     name_conflict: NotRequired[NameConflictFacts]
-    classification_conflict: NotRequired[ClassificationConflictFacts]
     source_scan: NotRequired[ScanFacts]
 
 

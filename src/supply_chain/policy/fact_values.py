@@ -18,7 +18,7 @@ from supply_chain.evidence.provenance import Provenance
 from supply_chain.evidence.sbom import Configuration, Listing, Package, select_system_packages
 from supply_chain.evidence.statement import is_about
 from supply_chain.evidence.summary import Summary
-from supply_chain.model.declaration import Base, Service
+from supply_chain.model.declaration import Base, Classification, Service
 from supply_chain.model.image import Source
 from supply_chain.model.tier import name_curated_repository, name_development_repository
 from supply_chain.policy import fact_types as types
@@ -68,11 +68,10 @@ def make_fact_values(facts: ImageFacts, people: People) -> Mapping[str, Any]:
 @make_fact_values.register
 def _(facts: IntakeFacts, people: People) -> types.IntakeValues:
     values = cast(types.IntakeValues, _image(facts, people))
-    if (built := facts.provenance) is not None:
-        if conflict := name_conflict(built.declaration.name, facts.holder, Holder.of(built.declaration, built.source)):
-            values["name_conflict"] = conflict
-        if lower := _classification_conflict(built.declaration, facts.holder):
-            values["classification_conflict"] = lower
+    if (built := facts.provenance) is not None and (
+        conflict := name_conflict(built.declaration.name, facts.holder, Holder.of(built.declaration, built.source))
+    ):
+        values["name_conflict"] = conflict
     if facts.source_report is not None:
         values["source_scan"] = _scan(facts.source_report, facts.declaration)
     return values
@@ -242,12 +241,12 @@ def make_working_copy_values(
     uncurated: Sequence[str] | None,
     checks: Sequence[CheckResult],
     report: Report,
-    registered: Holder | None,
+    minimum_classification: Classification | None,
 ) -> types.DeclaredValues | types.PlannedValues:
     """Return the facts of the intake gate that a working copy determines, as `make_fact_values` does after a build.
 
     `uncurated` are the names of the bases that are not curated; None if the Dockerfile cannot be built.
-    `registered` is the entry for the name in the name register.
+    `minimum_classification` is that of the name register.
     """
     checked: types.CheckedValues = {
         "repository": name_development_repository(declaration.name),
@@ -255,7 +254,7 @@ def make_working_copy_values(
         "checks": _source_checks(checks),
         "source_scan": _scan(report, declaration),
     }
-    if lower := _classification_conflict(declaration, registered):
+    if lower := _classification_conflict(declaration, minimum_classification):
         checked["classification_conflict"] = lower
     declared = _declared(declaration, source)
     if uncurated is None:
@@ -286,11 +285,10 @@ def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.Nam
 
 
 def _classification_conflict(
-    declaration: Service | Base, holder: Holder | None
+    declaration: Service | Base, minimum: Classification | None
 ) -> types.ClassificationConflictFacts | None:
     """Return that a declaration states a lower classification than the name register requires, or None."""
-    minimum = holder.classification if holder else None
-    if minimum is None or declaration.classification.rank >= minimum.rank:
+    if minimum is None or not declaration.classification.is_below(minimum):
         return None
     return {"declared": declaration.classification.value, "minimum": minimum.value}
 
@@ -308,6 +306,8 @@ def _image(facts: ImageFacts, people: People) -> types.ImageValues:
         values["block"] = _block(str(facts.ref), facts.status.block, people)
     if facts.provenance is not None:
         values["build"] = _build(facts.provenance)
+        if lower := _classification_conflict(facts.provenance.declaration, facts.minimum_classification):
+            values["classification_conflict"] = lower
     return values
 
 

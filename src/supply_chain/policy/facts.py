@@ -23,7 +23,7 @@ from supply_chain.evidence.sbom import Listing, Package
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import VerifiedStatement
 from supply_chain.evidence.summary import Summary
-from supply_chain.model.declaration import Base, Service
+from supply_chain.model.declaration import Base, Classification, Service
 from supply_chain.model.image import ImageRef, Source
 from supply_chain.model.tier import Gate
 from supply_chain.policy.names import Holder
@@ -69,6 +69,8 @@ class ImageFacts:
     """The newest result of each check that development signed."""
     status: ImageStatus
     """Whether the lifecycle blocks or holds the image."""
+    minimum_classification: Classification | None
+    """The lowest classification that the application may declare; None if the name register has none for its name."""
     evidence: tuple[VerifiedStatement, ...]
     """The statements that the facts were read from."""
     ignored_referrers: tuple[str, ...]

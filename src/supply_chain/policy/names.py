@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +16,8 @@ from supply_chain.model.image import PATH, Model, Source
 
 Pattern = Annotated[str, StringConstraints(pattern=rf"^{PATH}(?:/\*)?$", min_length=2, max_length=128)]
 """A name, or every name below one: `base/*`."""
+MinimumClassification = Callable[[str], Classification | None]
+"""Function that returns the lowest classification that may be declared under a name; None if each may be."""
 RESERVED = ("base/", "upstream/")
 """Prefixes that are reserved whatever the register contains, because everybody builds on the images there."""
 
@@ -115,13 +118,24 @@ class NameRegister(Model):
 
         Its classification is the highest of all these entries. A reserved name without an entry is held by no source.
         """
-        entries = [self.names[each] for each in (name, *list_patterns(name)) if each in self.names]
+        entries = self._entries(name)
         if not entries:
             return Holder(sources=()) if name.startswith(RESERVED) else None
-        lowest = max(
-            (each.classification for each in entries if each.classification), key=attrgetter("rank"), default=None
-        )
-        return entries[0].model_copy(update={"classification": lowest})
+        return entries[0].model_copy(update={"classification": self.minimum_classification(name)})
+
+    def minimum_classification(self, name: Name) -> Classification | None:
+        """Return the lowest classification that may be declared under a name; None if each may be."""
+        stated = (each.classification for each in self._entries(name) if each.classification)
+        return max(stated, key=attrgetter("rank"), default=None)
+
+    @property
+    def classifications(self) -> dict[Pattern, Classification]:
+        """What the entries say of classifications: name → the lowest that may be declared."""
+        return {name: each.classification for name, each in sorted(self.names.items()) if each.classification}
+
+    def _entries(self, name: Name) -> list[Holder]:
+        """Return the entries that cover a name, the nearest first."""
+        return [self.names[each] for each in (name, *list_patterns(name)) if each in self.names]
 
     def _is_reserved(self, name: str) -> bool:
         return name.startswith(RESERVED) or any(map(self._reserves, list_patterns(name)))

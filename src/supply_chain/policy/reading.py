@@ -37,6 +37,7 @@ from supply_chain.evidence.statement import (
 )
 from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, find_last_verdict
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import CURATION_GATES, Gate, TierName, is_base_repository
 from supply_chain.policy.blocks import Statements, find_blocked_bases, read_base_statements
@@ -66,6 +67,7 @@ def read_intake_facts(
         provenance=find_last_provenance(evidence),
         checks=_checks(evidence),
         status=compute_image_status(status.evidence),
+        minimum_classification=registered.classification if registered else None,
         evidence=(*evidence, *status.list_signed_by(TierName.LIFECYCLE)),
         ignored_referrers=(*reading.notes(), *status.notes()),
         attached=reading.attached,
@@ -94,11 +96,17 @@ def find_holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Hol
     return None
 
 
-def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, bases: Sequence[ImageRef]) -> ReleaseFacts:
+def read_release_facts(
+    ref: ImageRef,
+    store: EvidenceStore,
+    layers: Layers,
+    bases: Sequence[ImageRef],
+    minimum_classification: Classification | None,
+) -> ReleaseFacts:
     """Return the facts of the release gate: what development signed, and what curation has found since.
 
     `bases` are the images in the curated base repositories, including archived ones. The layers show with which of them
-    an image begins, whatever its Dockerfile calls them.
+    an image begins, whatever its Dockerfile calls them. `minimum_classification` is that of the name register.
     """
     store = store.list_once()
     (reading, status), refusals = run_both(
@@ -120,6 +128,7 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
         provenance=built,
         checks=_checks(development),
         status=compute_image_status(status.evidence),
+        minimum_classification=minimum_classification,
         evidence=(
             *development,
             *own,
@@ -294,11 +303,12 @@ def read_deploy_facts(
     store: EvidenceStore,
     *,
     bases: Sequence[ImageRef],
+    minimum_classification: Classification | None,
 ) -> DeployFacts:
     """Return the facts of the deploy gate: what both earlier tiers signed, people's decisions, and soaks elsewhere.
 
-    `bases` are the same as for the release gate. A block of a base that went into the build takes effect here before
-    any rescan judges the image.
+    `bases` and `minimum_classification` are the same as for the release gate. A block of a base that went into the
+    build takes effect here before any rescan judges the image.
     """
     store = store.list_once()
     (reading, status), (refusals, own) = run_both(
@@ -317,6 +327,7 @@ def read_deploy_facts(
         provenance=built,
         checks=_checks(development),
         status=compute_image_status(status.evidence),
+        minimum_classification=minimum_classification,
         evidence=(
             *development,
             *curation,

@@ -10,6 +10,7 @@ import pytest
 from cscm_laptop.home import Home
 from supply_chain.policy.loading import DIRECTORY
 from tests.support.command import ROOT, Chain, cscm
+from tests.support.people import raise_version
 from tests.support.place import placed
 from tests.support.signed_project import owner_key, sign_project, withdraw_signature
 
@@ -29,7 +30,7 @@ def changed(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     file = ROOT / DIRECTORY / "release.yaml"
     before = file.read_bytes()
     withdraw_signature()
-    file.write_bytes(before.replace(b"version: 1\n", b"version: 2\n"))
+    raise_version(file)
     yield file
     file.write_bytes(before)
     sign_project(home)
@@ -60,7 +61,7 @@ def test_changed_policy_decides_only_once_signed(digest: str, home: Home, change
     assert cscm("policy", "check").stdout.splitlines()[-1] == found
     assert cscm("curate", image, "--json").status == 0
 
-    changed.write_bytes(changed.read_bytes().replace(b"version: 2\n", b"version: 3\n"))
+    raise_version(changed)
     assert "policies/release.yaml (changed)" in cscm("curate", image, "--json").stderr
 
 

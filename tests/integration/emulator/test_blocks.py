@@ -169,10 +169,10 @@ def admitted(account: Account, digest: str, *, may_raise: bool = True) -> list[s
                 case Gate.INTAKE:
                     verdict: Any = evaluate(read_intake_facts(ref, store, (), None), INTAKE, NOON)
                 case Gate.RELEASE:
-                    facts = read_release_facts(ref, store, lambda _: ("sha256:" + "1" * 64,), ())
+                    facts = read_release_facts(ref, store, lambda _: ("sha256:" + "1" * 64,), (), None)
                     verdict = evaluate(facts, RELEASE, NOON)
                 case _:
-                    deploy = read_deploy_facts(ref, requirements(), store, bases=())
+                    deploy = read_deploy_facts(ref, requirements(), store, bases=(), minimum_classification=None)
                     verdict = evaluate(deploy, DEPLOY, NOON)
         except SupplyChainError:
             if not may_raise:

@@ -43,7 +43,9 @@ def decide_on(shop: Shop, ref: ImageRef, act: Act) -> tuple[Digest, ...]:
 
 def refusal(shop: Shop, ref: ImageRef) -> list[str]:
     """Return the reasons of the deploy gate for refusing the image."""
-    facts = read_deploy_facts(ref, requirements(), shop.store(TierName.EXECUTION), bases=())
+    facts = read_deploy_facts(
+        ref, requirements(), shop.store(TierName.EXECUTION), bases=(), minimum_classification=None
+    )
     verdict = evaluate(facts, DEPLOY, NOON)
     assert isinstance(verdict, Refused)
     return [reason.code for reason in verdict.reasons]

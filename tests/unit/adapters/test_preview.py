@@ -18,7 +18,7 @@ from supply_chain.policy.waivers import read_waivers
 from tests.contract.inventory import entry, facts_of
 from tests.support.builders import NOON
 from tests.support.command import ROOT
-from tests.support.facts import requirements
+from tests.support.facts import no_minimum, requirements
 from tests.support.new_inventory import new_inventory
 from tests.support.people import Office
 from tests.support.policies import ENVIRONMENTS
@@ -69,14 +69,14 @@ def test_preview_takes_results_of_processes(judge, monkeypatch):
     """The order is that of the inventory."""
     monkeypatch.setattr(judging, "iterate_in_processes", lambda judge, parts, wide: map(judge, parts))
     monkeypatch.setattr(
-        "supply_chain.fleet.preview.compute_facts_version", lambda environment, requirements, people: "v1"
+        "supply_chain.fleet.preview.compute_facts_version", lambda environment, requirements, people, minimum: "v1"
     )
     monkeypatch.setattr(judging, "FEW", 1)
     monkeypatch.setattr(judging, "PART", 2)
 
-    found = preview(judge.inventory, judge.compare(), requirements, People(), judge.judge)
+    found = preview(judge.inventory, judge.compare(), requirements, People(), no_minimum, judge.judge)
 
-    assert found == preview(judge.inventory, judge.compare(), requirements, People())
+    assert found == preview(judge.inventory, judge.compare(), requirements, People(), no_minimum)
     assert (found.judged, len(found.changes), found.gates) == (5, 4, (Gate.RELEASE,))
 
 

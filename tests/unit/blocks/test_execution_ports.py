@@ -45,8 +45,10 @@ from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvi
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.isolation.settings import CollectorSettings, ResponseSettings
 from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.model.declaration import Classification
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.activation import PolicyState
+from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.policy.outcome import Refused
 from tests.support.builders import NOON
 from tests.support.facts import CURATED
@@ -270,9 +272,11 @@ def block(world):
     sign_decision(CURATED, Act.BLOCK, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="bad", now=NOON)
 
 
-def test_decision_version_changes_with_requirements_of_environment(ports):
+def test_decision_version_changes_with_documents_that_decide(ports):
     """Its applications are placed without a signature, and no verdict depends on them."""
     ports.workbench.unsigned_policies = lambda: SimpleNamespace(deploy=SimpleNamespace(version="1"))
+    names = {"shop": Holder(owner="shop")}
+    ports.workbench.unsigned_names = lambda: NameRegister(names=names)
     before = ports.decision_version()
     places = [*PLACES.values()]
     ports.workbench.environment_documents = lambda: EnvironmentDocuments(tuple(places), {})
@@ -284,6 +288,10 @@ def test_decision_version_changes_with_requirements_of_environment(ports):
     assert ports.decision_version() != before
     places[0] = ENFORCED
     ports.workbench.unsigned_policies = lambda: SimpleNamespace(deploy=SimpleNamespace(version="2"))
+    assert ports.decision_version() != before
+    ports.workbench.unsigned_policies = lambda: SimpleNamespace(deploy=SimpleNamespace(version="1"))
+    assert ports.decision_version() == before
+    names["shop"] = Holder(owner="shop", classification=Classification.CONFIDENTIAL)
     assert ports.decision_version() != before
 
 

@@ -21,11 +21,13 @@ from supply_chain.development.content import DEBIAN_ARCHIVES
 from supply_chain.errors import DockerfileRefused, SettingInvalid
 from supply_chain.evidence.statement import LIFECYCLE, VerifiedStatement
 from supply_chain.evidence.statement import make_image_statement as statement_about
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.people import People
 from tests.support.builders import DIGEST, NOON
 from tests.support.command import ROOT
+from tests.support.people import raise_version
 
 REGISTRY = "localhost:4566"
 
@@ -121,16 +123,19 @@ def test_facts_of_gates_are_read_with_evidence_of_the_lifecycle(ports, monkeypat
     monkeypatch.setattr(LifecyclePorts, "list_base_images", list_bases)
     policies = Path(shutil.copytree(ROOT / "deployments/policies", tmp_path / "deployments/policies"))
     unsigned = policies / "release.yaml"
-    unsigned.write_text(unsigned.read_text().replace("version: 1", "version: 2"))
+    raise_version(unsigned)
     document = tmp_path / "deployments/environments/staging.yaml"
     document.parent.mkdir(parents=True)
     document.write_text("name: staging\napproval: required\n")
+    names = "names: {shop: {classification: confidential}}\n"
+    (tmp_path / "deployments/names.yaml").write_text(names)
     lifecycle.workbench.project = str(tmp_path)
 
     reader = lifecycle.facts_reader()
 
     assert (reader.bases(), reader.bases(), listed) == ([], [], ["lifecycle"])
     assert reader.store.tier is TierName.LIFECYCLE and reader.requirements("staging").approval is True
+    assert reader.minimum_classification("shop") is Classification.CONFIDENTIAL
     with pytest.raises(SettingInvalid):
         reader.requirements("nowhere")
 

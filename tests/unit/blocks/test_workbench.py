@@ -17,11 +17,12 @@ from supply_chain.adapters.npm_registry import NpmRegistries
 from supply_chain.adapters.python_index import PythonIndexes
 from supply_chain.development.content import DEBIAN_ARCHIVES, NPM_REGISTRIES, PYTHON_INDEXES
 from supply_chain.errors import DeclarationInvalid, PolicyUnsigned
+from supply_chain.model.declaration import Classification
 from supply_chain.policy import loading
 from supply_chain.policy.fact_values import name_conflict
 from supply_chain.policy.loading import check_policy
 from supply_chain.policy.names import Holder
-from tests.support.people import Office, copy_shipped
+from tests.support.people import Office, copy_shipped, raise_version
 from tests.support.policies import RELEASE
 from tests.support.present import present
 
@@ -47,12 +48,11 @@ def workbench(project, **settings):
 def test_gates_decide_by_active_policies_alone(tmp_path):
     """What decides nothing also reads others. The owner and the time are settings of the block."""
     copy_shipped(tmp_path)
-    file = tmp_path / "deployments/policies/release.yaml"
     assert workbench(tmp_path).policies().release.digest == RELEASE.digest
 
     with pytest.raises(PolicyUnsigned):
         workbench(tmp_path, policies_signed_since=read_clock()).policies()
-    file.write_text(file.read_text().replace("version: 1", "version: 2"))
+    raise_version(tmp_path / "deployments/policies/release.yaml")
     with pytest.raises(PolicyUnsigned):
         workbench(tmp_path).policies()
     assert workbench(tmp_path).unsigned_policies().release.digest != RELEASE.digest
@@ -162,6 +162,16 @@ def test_repository_with_same_remote_is_not_the_project(checkout, tmp_path):
 def test_unregistered_name_has_no_holder(checkout):
     """Nothing is read from the checkout."""
     assert workbench(checkout).registered("hello", checkout) is None
+
+
+def test_minimum_classification_comes_from_the_active_register(checkout):
+    """What decides nothing reads the register as it is."""
+    register = checkout / "deployments/names.yaml"
+    register.write_text("names: {pay: {classification: confidential}}\n")
+
+    with pytest.raises(PolicyUnsigned):
+        workbench(checkout).minimum_classification("pay")
+    assert workbench(checkout).unsigned_names().minimum_classification("pay") is Classification.CONFIDENTIAL
 
 
 def test_environment_documents_are_those_of_the_project(tmp_path):

@@ -23,6 +23,7 @@ from supply_chain.errors import ToolMissing
 from supply_chain.evidence.checks import Check, CheckResult
 from tests.support.builders import NOON, check, report
 from tests.support.command import ROOT
+from tests.support.facts import no_minimum
 from tests.support.memory_generator import MemoryGenerator
 from tests.support.memory_scanner import MemoryScanner
 from tests.support.policies import INTAKE
@@ -63,7 +64,7 @@ def application(make, tmp_path, monkeypatch):
         generator=MemoryGenerator(),
         scanner=MemoryScanner(report()),
         policy=INTAKE,
-        registered=lambda _: None,
+        minimum_classification=no_minimum,
         now=lambda: NOON,
     )
     monkeypatch.setattr(preflight, "make_preflight_ports", lambda *_: ports)

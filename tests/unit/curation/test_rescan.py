@@ -20,6 +20,7 @@ from supply_chain.evidence.statement import (
     make_image_statement,
 )
 from supply_chain.evidence.store import PREDICATE
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
@@ -50,14 +51,22 @@ def image(world, make):
         pieces.attach(CURATED, signer, kind, predicate)
     pieces.attach(BASE, TierName.CURATION, SBOM, make.sbom(world.registry, BASE, "openssl"))
     world.now = make.noon
-    facts = read_release_facts(CURATED, curation, lambda ref: (), ())
+    facts = read_release_facts(CURATED, curation, lambda ref: (), (), None)
     record(evaluate(facts, RELEASE, NOON), facts, curation, make.noon)
 
-    def rescan(report=None, later=timedelta(days=1), reported=None, bases=(), layers=lambda ref: (), policy=RELEASE):
+    def rescan(
+        report=None,
+        later=timedelta(days=1),
+        reported=None,
+        bases=(),
+        layers=lambda ref: (),
+        policy=RELEASE,
+        minimum=None,
+    ):
         world.now = make.noon + later
         found = read_evidence(CURATED, MemoryGenerator(), world.registry, curation, lambda: world.now, reported)
         given, decisions = report or present(found.last.report).value, read_base_decisions(bases, curation)
-        return conclude(found, given, curation, world.ecr, layers, bases, decisions, policy, lambda: world.now)
+        return conclude(found, given, curation, world.ecr, layers, bases, decisions, minimum, policy, lambda: world.now)
 
     return rescan
 
@@ -237,7 +246,7 @@ def test_blocked_image_fails_and_gets_new_verdict_after_unblock(image, world, ma
     blocked = image(make.report(make.finding("low"), at=make.noon + timedelta(days=2)), timedelta(days=2))
     assert blocked.signed and (blocked.passes, blocked.news) == (False, None) and count(world, SUMMARY) == 1
     curation = world.store(TierName.CURATION)
-    facts = read_release_facts(CURATED, curation, lambda ref: (), ())
+    facts = read_release_facts(CURATED, curation, lambda ref: (), (), None)
     record(evaluate(facts, RELEASE, NOON), facts, curation, world.now)
     say("unblock", 3)
 
@@ -290,6 +299,16 @@ def test_verdict_that_was_never_published_is_given_again(image, world, make):
     assert count(world, SUMMARY) == 2
 
 
+def test_raised_minimum_classification_changes_verdict_once(image, world):
+    """A changed register is no new evidence of an image; what was admitted under the old one does not stay."""
+    refused = image(minimum=Classification.CONFIDENTIAL)
+    assert not refused.passes and [each.code for each in refused.news.reasons] == ["name.classification"]
+    assert image(minimum=Classification.CONFIDENTIAL).news is None and count(world, SUMMARY) == 2
+
+    assert image(later=timedelta(days=2)).passes and count(world, SUMMARY) == 3
+    assert image(minimum=Classification.PUBLIC, later=timedelta(days=3)).passes and count(world, SUMMARY) == 3
+
+
 def test_verdict_of_policy_that_depends_on_time_is_given_again(image, world):
     """The same evidence may be refused later, without any new statement."""
     until = rule("freeze.begun", expression="now < timestamp('2026-11-25T00:00:00Z')")
@@ -322,7 +341,9 @@ def test_image_without_sbom_gets_one_and_first_verdict(world, make):
     """The SBOM is generated and signed as in `scan`."""
     curation, generator = world.store(TierName.CURATION), MemoryGenerator()
     found = read_evidence(CURATED, generator, world.registry, curation, lambda: world.now)
-    concluded = conclude(found, make.report(), curation, world.ecr, lambda ref: (), (), {}, RELEASE, lambda: world.now)
+    concluded = conclude(
+        found, make.report(), curation, world.ecr, lambda ref: (), (), {}, None, RELEASE, lambda: world.now
+    )
 
     assert generator.asked == [CURATED] and count(world, SBOM) == 1
     assert found.listed.content == make.digest_of(b'{"artifacts": []}')

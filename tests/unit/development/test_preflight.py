@@ -23,10 +23,9 @@ from supply_chain.errors import (
     ToolFailed,
 )
 from supply_chain.evidence.checks import Check
-from supply_chain.model.declaration import FILE
+from supply_chain.model.declaration import FILE, Classification
 from supply_chain.model.image import Material
 from supply_chain.model.tier import Gate
-from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import RuleOutcome
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import read_people
@@ -37,6 +36,7 @@ from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from supply_chain.policy.waivers import Waivers, read_waivers
 from supply_chain.vulnerability.scanner import Sbom
 from tests.support.builders import NOON, base, check, declaration, finding, report, source
+from tests.support.facts import no_minimum
 from tests.support.memory_generator import NOTHING, MemoryGenerator
 from tests.support.memory_scanner import MemoryScanner
 from tests.support.people import Office
@@ -91,7 +91,7 @@ def run(make, tmp_path, directory):
             generator=MemoryGenerator(sbom),
             scanner=MemoryScanner(report(*findings)),
             policy=INTAKE,
-            registered=lambda _: None,
+            minimum_classification=no_minimum,
             now=lambda: at,
         )
         return preflight(directory, replace(given, **ports))
@@ -637,6 +637,6 @@ def test_image_is_not_run_without_a_snapshot(directory, run):
 
 def test_lower_classification_than_registered_is_an_error(run):
     """The intake gate refuses it, and a developer learns it before the build."""
-    found = run(registered={"hello": Holder(classification="confidential")}.get)
+    found = run(minimum_classification={"hello": Classification.CONFIDENTIAL}.get)
 
     assert [code for code, *_ in errors(found)] == ["name.classification"]

@@ -27,7 +27,7 @@ from supply_chain.execution.docker import PROXY, DockerTarget
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.execution.service import DeployPorts, take_into_service
 from supply_chain.model.container import make_profile
-from supply_chain.model.declaration import Probe
+from supply_chain.model.declaration import Classification, Probe
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts
@@ -56,6 +56,7 @@ class Around:
     orders: list[tuple[Order, Digest]] = field(default_factory=list)
     may_record: bool = True
     no_proxy: bool = False
+    minimum: Classification | None = None
     runs_already: bool = False
     meanwhile: Callable[[], object] = lambda: None
     policy: GatePolicy[DeployFacts] = DEPLOY
@@ -97,7 +98,8 @@ class Around:
             lambda _: Brought("decrypted", self.asked), self.released, "registry", lambda: self.make.noon, time.sleep,
         )  # fmt: skip
         ports = DeployPorts(
-            target=target, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
+            target=target, bases=lambda: (), minimum_classification=lambda _: self.minimum, repositories=self,
+            evidence=self.world.store(TierName.EXECUTION),
             policy=self.policy, now=lambda: self.make.noon, to_its_end=defer_cancellation,
             max_age={"staging": max_age}.get,
         )  # fmt: skip
@@ -189,6 +191,19 @@ def test_image_refused_during_deployment_does_not_serve(around, world, make, sig
     assert not present(find_last_verdict(found, Gate.DEPLOY, REF.digest)).value.passed, (
         "what was signed before is a yes"
     )
+
+
+def test_image_does_not_serve_if_the_register_requires_more_meanwhile(around):
+    """The name register is read again with the evidence."""
+
+    def require():
+        around.minimum = Classification.CONFIDENTIAL
+
+    around.meanwhile = require
+
+    verdict = around.taken()
+
+    assert isinstance(verdict, Refused) and [each.code for each in verdict.reasons] == ["name.classification"]
 
 
 def test_deployment_goes_on_if_a_freeze_begins_meanwhile(around):

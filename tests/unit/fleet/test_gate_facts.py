@@ -12,6 +12,7 @@ from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMAR
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.fleet import gate_facts
 from supply_chain.fleet.gate_facts import compute_facts_version, refresh_facts
+from supply_chain.model.declaration import Classification
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.fact_values import make_evidence_values
 from supply_chain.policy.names import Holder
@@ -52,10 +53,10 @@ def test_stored_facts_equal_facts_of_gates(fleet, read):
     staging = requirements("staging")
     assert failed == {} and {key: each.values for key, each in found.items()} == {
         (Gate.RELEASE, ""): make_evidence_values(
-            read_release_facts(ref, fleet.store, lambda _: (), ()), People(), NOON
+            read_release_facts(ref, fleet.store, lambda _: (), (), None), People(), NOON
         ),
         (Gate.DEPLOY, "staging"): make_evidence_values(
-            read_deploy_facts(ref, staging, fleet.store, bases=()), People(), NOON
+            read_deploy_facts(ref, staging, fleet.store, bases=(), minimum_classification=None), People(), NOON
         ),
     }
 
@@ -174,10 +175,25 @@ def test_facts_of_an_outdated_entry_are_not_read(fleet, read):
 
 def test_other_code_makes_all_facts_outdated(fleet, monkeypatch):
     """Facts that were joined differently are not what the rules would read."""
-    before = compute_facts_version("", requirements, People())
+    before = compute_facts_version("", requirements, People(), None)
     monkeypatch.setattr(gate_facts, "compute_code_digest", lambda: "sha256:" + "f" * 64)
 
-    assert compute_facts_version("", requirements, People()) != before
+    assert compute_facts_version("", requirements, People(), None) != before
+
+
+def test_other_minimum_classification_makes_facts_outdated(fleet, read):
+    """The register may change after the images were admitted."""
+    ref = fleet.curated()
+    assert "classification_conflict" not in read()[0][Gate.RELEASE, ""].values.image
+    fleet.registered = Holder(classification=Classification.CONFIDENTIAL)
+    fleet.deploy(ref)
+
+    found, _ = read()
+
+    assert {key: each.values.image["classification_conflict"]["minimum"] for key, each in found.items()} == {
+        (Gate.RELEASE, ""): "confidential",
+        (Gate.DEPLOY, "staging"): "confidential",
+    }
 
 
 def test_other_people_make_facts_of_deployments_outdated(fleet, read, tmp_path):
@@ -187,12 +203,13 @@ def test_other_people_make_facts_of_deployments_outdated(fleet, read, tmp_path):
     people = read_people(tmp_path / FILE, office.people_owner, NOON)
 
     changed = [
-        compute_facts_version(each, requirements, people) != compute_facts_version(each, requirements, People())
+        compute_facts_version(each, requirements, people, None)
+        != compute_facts_version(each, requirements, People(), None)
         for each in ("staging", "")
     ]
     assert changed == [True, False]
-    assert compute_facts_version("staging", requirements, people) == compute_facts_version(
-        "staging", requirements, people
+    assert compute_facts_version("staging", requirements, people, None) == compute_facts_version(
+        "staging", requirements, people, None
     )
 
 
@@ -264,8 +281,8 @@ def test_other_issuers_make_all_facts_outdated(tmp_path):
     people = read_people(tmp_path / FILE, office.people_owner, NOON)
 
     for environment in ("staging", ""):
-        found = compute_facts_version(environment, requirements, people)
-        assert found != compute_facts_version(environment, requirements, replace(people, issuers={}))
+        found = compute_facts_version(environment, requirements, people, None)
+        assert found != compute_facts_version(environment, requirements, replace(people, issuers={}), None)
 
 
 def test_stored_facts_have_packages_and_statements_of_attached_documents(fleet, read, tmp_path):

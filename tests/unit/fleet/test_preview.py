@@ -8,6 +8,7 @@ from supply_chain.adapters.database import open_inventory
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.fleet.gate_facts import GateSubject, StoredFacts, compute_facts_version
 from supply_chain.fleet.preview import LISTED, OUTDATED, Comparison, Effect, preview
+from supply_chain.model.declaration import Classification
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import RuleSeverity
@@ -20,7 +21,7 @@ from supply_chain.vulnerability.vex.matching import VexIndex, VexTerms
 from supply_chain.vulnerability.vex.statement import Justification, Product, VexStatement, VexStatus, make_component
 from tests.contract.inventory import LATER, deployment, entry, offered_image, refs
 from tests.support.builders import DIGEST, NOON, declaration, finding, report
-from tests.support.facts import FACTS, deploy_facts, provenance_of, requirements, verdicts
+from tests.support.facts import FACTS, deploy_facts, no_minimum, provenance_of, requirements, verdicts
 from tests.support.new_inventory import new_inventory
 from tests.support.policies import POLICIES, policy, rule
 
@@ -43,14 +44,14 @@ class Shop:
             subject = state.subject
             if stored and subject.image == image.image.ref:
                 facts = FACTS[subject.gate](ref=subject.image, **changes)
-                version = compute_facts_version(subject.environment, self.requirements, People())
+                version = compute_facts_version(subject.environment, self.requirements, People(), None)
                 self.inventory.put_facts(
                     [StoredFacts(subject, state.mark, version, make_evidence_values(facts, People(), NOON))]
                 )
 
     def preview(self, current=POLICIES, **proposed):
         compared = Comparison(current, replace(POLICIES, **proposed), NOON)
-        return preview(self.inventory, compared, self.requirements, People())
+        return preview(self.inventory, compared, self.requirements, People(), no_minimum)
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_stricter_policy_of_the_intake_gate_refuses_offered_images(shop):
     shop.inventory.put_offered("hello", {offered: "a", offered.with_digest("sha256:" + "2" * 64): "b"})
     subject = GateSubject(image=offered, gate=Gate.INTAKE)
     values = make_evidence_values(FACTS[Gate.INTAKE](ref=offered), People(), NOON)
-    version = compute_facts_version("", requirements, People())
+    version = compute_facts_version("", requirements, People(), None)
     shop.inventory.put_facts([StoredFacts(subject, "a", version, values)])
     own = rule("own.rule", expression="image.build.owner == 'nobody'")
 
@@ -202,6 +203,18 @@ def test_facts_that_are_missing_or_outdated_are_not_judged(shop):
     assert {each.why for each in found.not_judged} == {"Its facts are missing or outdated: run `cscm inventory`."}
 
 
+def test_facts_of_another_minimum_classification_are_not_judged(shop):
+    """Only applications whose minimum changed have to be read again."""
+    shop.add(1)
+    shop.add(2, "shop", provenance=provenance_of(declaration(name="shop")))
+    compared = Comparison(POLICIES, replace(POLICIES, release=policy(Gate.RELEASE)), NOON)
+
+    minimum = {"shop": Classification.CONFIDENTIAL}
+    found = preview(shop.inventory, compared, shop.requirements, People(), minimum.get)
+
+    assert [each.subject.image.application for each in found.not_judged] == ["shop"] and found.judged == 1
+
+
 @pytest.mark.parametrize("error", [DeclarationInvalid, SettingInvalid])
 def test_deployment_without_environment_document_is_not_judged(shop, error):
     """Nobody knows what that environment requires."""
@@ -230,7 +243,7 @@ def test_rule_that_cannot_be_evaluated_is_named_with_its_image(shop, wrong):
     good = replace(POLICIES, release=policy(Gate.RELEASE))
     current, proposed = (broken, good) if wrong == "current" else (good, broken)
 
-    found = preview(shop.inventory, Comparison(current, proposed, NOON), requirements, People())
+    found = preview(shop.inventory, Comparison(current, proposed, NOON), requirements, People(), no_minimum)
 
     (failed,) = found.not_judged
     assert failed.why.startswith(f"The {wrong} policies cannot judge it: rule own.rule: ")
@@ -264,7 +277,7 @@ def test_facts_replaced_meanwhile_are_not_judged(shop):
             return (replace(each, version="another") for each in read(subjects))
 
     looser = replace(POLICIES, release=policy(Gate.RELEASE))
-    found = preview(Changing(), Comparison(POLICIES, looser, NOON), requirements, People())
+    found = preview(Changing(), Comparison(POLICIES, looser, NOON), requirements, People(), no_minimum)
 
     assert (found.judged, [each.subject for each in found.not_judged]) == (0, [state.subject])
 
@@ -283,7 +296,7 @@ def waiver(**changes):
 
 def compare(shop, proposed, current=POLICIES, notes=("x",)):
     compared = Comparison(current, proposed, NOON, notes)
-    return preview(shop.inventory, compared, shop.requirements, People())
+    return preview(shop.inventory, compared, shop.requirements, People(), no_minimum)
 
 
 FOUND = finding("critical", id="CVE-2026-1")
@@ -363,7 +376,7 @@ def test_proposed_vex_document_admits_a_source(shop):
     shop.inventory.put_offered("hello", {ref: "m"})
     facts, version = (
         FACTS[Gate.INTAKE](ref=ref, source_report=source),
-        compute_facts_version("", requirements, People()),
+        compute_facts_version("", requirements, People(), None),
     )
     subject = GateSubject(image=ref, gate=Gate.INTAKE)
     shop.inventory.put_facts([StoredFacts(subject, "m", version, make_evidence_values(facts, People(), NOON))])

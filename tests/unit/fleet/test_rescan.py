@@ -32,6 +32,7 @@ from supply_chain.fleet.rescan import rescan as part_by_part
 from supply_chain.model.image import ImageRef, Material, StorageStatus, StoredManifest
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.matching import match
+from tests.support.facts import no_minimum
 from tests.support.memory_generator import MemoryGenerator
 from tests.support.memory_results import MemoryResults
 from tests.support.memory_scanner import MemoryScanner
@@ -88,6 +89,7 @@ def ports(world, make):
         layers=lambda ref: (),
         bases=(),
         base_decisions={},
+        minimum_classification=no_minimum,
         policy=RELEASE,
         production=frozenset({"production"}),
         now=lambda: world.now,

@@ -24,12 +24,10 @@ from supply_chain.policy.loading import (
 from supply_chain.policy.people import FILE, PeopleOwner
 from supply_chain.policy.signed_documents import DocumentKind, locate_signature, make_document_statement
 from tests.support.builders import NOON
-from tests.support.people import Office, copy_shipped
+from tests.support.people import Office, copy_shipped, raise_version
 from tests.support.signer import EcdsaSigner
 
 HOUR = timedelta(hours=1)
-OTHER = "version: 1", "version: 2"
-"""A change of a policy."""
 
 
 @pytest.fixture
@@ -44,7 +42,7 @@ def office(tmp_path):
 def change(office: Office, name: str = "release.yaml") -> Path:
     """Change a policy so that it is still valid."""
     file: Path = office.project / DIRECTORY / name
-    file.write_text(file.read_text().replace(*OTHER))
+    raise_version(file)
     return file
 
 
@@ -156,7 +154,7 @@ def test_policies_are_active_if_signed_by_person_with_role(office):
         found = state(office)
         assert (found.active, found.why) == (True, f"signed by {name} at 2026-11-24 11:00 UTC")
     policies = read(office)
-    assert [str(each) for each in policies.release.policies] == ["curated 1", "image 1", "release 2"]
+    assert [str(each) for each in policies.release.policies] == ["curated 1", "image 2", "release 2"]
     assert set(policies.release.people.people) == {"ann", "bob"} and policies.waivers.valid
 
 
@@ -329,7 +327,7 @@ def test_policies_replaced_after_signature_check_are_not_compiled(office, monkey
 
     monkeypatch.setattr(loading, "require_active", replace)
 
-    assert [str(each) for each in read(office).release.policies] == ["curated 1", "image 1", "release 2"]
+    assert [str(each) for each in read(office).release.policies] == ["curated 1", "image 2", "release 2"]
 
 
 def write_environment(office, name, text):

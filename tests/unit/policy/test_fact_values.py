@@ -25,7 +25,6 @@ from supply_chain.policy.fact_values import (
     make_working_copy_values,
 )
 from supply_chain.policy.facts import ImageFacts
-from supply_chain.policy.names import Holder
 from supply_chain.policy.people import FILE, People, read_people
 from tests.support.builders import NOON, check, finding, report, source
 from tests.support.facts import CURATED, deploy_facts, intake_facts, listing, provenance_of, release_facts
@@ -206,33 +205,33 @@ def test_approvers_are_verified_with_the_people(tmp_path: Path) -> None:
     assert [each["approvers"] for each in values] == [["ann"], []]
 
 
-@pytest.mark.parametrize("registered", [None, Holder(classification=Classification.CONFIDENTIAL)])
+@pytest.mark.parametrize("minimum", [None, Classification.CONFIDENTIAL])
 @pytest.mark.parametrize(
     ("uncurated", "kind"),
     [(["docker.io/library/python:3"], PlannedValues), ([], PlannedValues), (None, DeclaredValues)],
 )
 def test_working_copy_has_the_values_of_its_build(
-    uncurated: list[str] | None, kind: type, registered: Holder | None
+    uncurated: list[str] | None, kind: type, minimum: Classification | None
 ) -> None:
     """Otherwise `cscm check` and the intake gate would judge different facts."""
     facts = intake_facts(
         provenance=provenance_of(uncurated=tuple(uncurated or ()), source=source(dirty=True)),
         checks=(check(Check.SECRETS, failed=("a.py:1: x",)), check(Check.DEPENDENCIES)),
         source_report=report(finding()),
-        holder=registered,
+        minimum_classification=minimum,
     )
     built = facts.provenance
     assert built is not None and facts.source_report is not None
 
     found: Any = make_working_copy_values(
-        built.declaration, built.source, uncurated, facts.checks, facts.source_report, registered
+        built.declaration, built.source, uncurated, facts.checks, facts.source_report, minimum
     )
 
     assert list(find_mistakes(kind, found, "image")) == []
     gate: Any = make_fact_values(facts, People())
     assert found == {
         **{name: gate[name] for name in ("repository", "application", "source_scan")},
-        **({"classification_conflict": gate["classification_conflict"]} if registered else {}),
+        **({"classification_conflict": gate["classification_conflict"]} if minimum else {}),
         "checks": {name: each for name, each in gate["checks"].items() if name != "tests_reported"},
         "build": {name: gate["build"][name] for name in read_fields(get_type_hints(kind)["build"])},
     }

@@ -218,8 +218,8 @@ def test_gate_lists_everything_missing_if_there_is_no_evidence(world, gate, miss
     store = world.store(TierName.EXECUTION)
     facts = {
         Gate.INTAKE: lambda: read_intake_facts(OFFERED, store, (), None),
-        Gate.RELEASE: lambda: read_release_facts(CURATED, store, lambda _: (), ()),
-        Gate.DEPLOY: lambda: read_deploy_facts(CURATED, requirements(), store, bases=()),
+        Gate.RELEASE: lambda: read_release_facts(CURATED, store, lambda _: (), (), None),
+        Gate.DEPLOY: lambda: read_deploy_facts(CURATED, requirements(), store, bases=(), minimum_classification=None),
     }[gate]()
 
     verdict = evaluate(facts, POLICIES.select_gate(gate), NOON)

@@ -22,7 +22,7 @@ from supply_chain.policy.signed_documents import (
 from supply_chain.policy.waivers import DIRECTORY, WaiverState, read_waivers
 from tests.support.builders import DIGEST, NOON
 from tests.support.facts import CURATED
-from tests.support.people import Office, copy_shipped
+from tests.support.people import Office, copy_shipped, raise_version
 from tests.support.signer import EcdsaSigner
 from tests.support.signing_service import ISSUER, KeylessSigner, SigningService
 
@@ -147,7 +147,7 @@ def test_policies_are_active_if_an_identity_with_the_role_signed_them(office):
     """As with a key; Bob has no such role."""
     copy_shipped(office.project)
     changed = office.project / POLICIES / "release.yaml"
-    changed.write_text(changed.read_text().replace("version: 1", "version: 2"))
+    raise_version(changed)
     office.write_people()
 
     def active(signer):

@@ -601,7 +601,7 @@ def test_name_is_refused_before_the_build_only_by_the_rule():
     assert refused is not None and refused.image is None and refused.application == "hello"
     assert [(each.code, each.fact) for each in refused.reasons] == [("name.taken", "hello is them; this is us")]
     assert refused.refused_rules == (
-        RefusedRule(rule="name.taken", policy="intake 3", evidence=(), waiver=NOT_WAIVABLE),
+        RefusedRule(rule="name.taken", policy="intake 4", evidence=(), waiver=NOT_WAIVABLE),
     )
     assert refuse_name(conflict, policy(Gate.INTAKE), NOON) is None
     warning = policy(Gate.INTAKE, rule("name.taken", severity="warn", expression="!has(image.name_conflict)"))

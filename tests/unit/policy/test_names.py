@@ -102,9 +102,10 @@ CONFIDENTIAL, INTERNAL = Holder(classification="confidential"), Holder(classific
 )
 def test_register_requires_the_highest_classification_of_all_entries(names, lowest):
     """A name that is handed over keeps the minimum of its prefix."""
-    held = NameRegister(names=names).of("pay/eu/api")
+    register = NameRegister(names=names)
+    held = register.of("pay/eu/api")
 
-    assert held is not None and held.classification == lowest
+    assert held is not None and held.classification == register.minimum_classification("pay/eu/api") == lowest
     assert held.owner == names.get("pay/eu/api", Holder()).owner
 
 

@@ -304,10 +304,10 @@ def test_intake_facts_have_no_source_without_provenance(world):
 def test_deploy_facts_take_source_and_environments_from_provenance(pieces, make):
     """Without provenance the source is unknown and no environment is declared."""
     store = pieces.world.store(EXECUTION)
-    unknown = read_deploy_facts(CURATED, requirements(), store, bases=())
+    unknown = read_deploy_facts(CURATED, requirements(), store, bases=(), minimum_classification=None)
     pieces.attach(CURATED, DEV, PROVENANCE, make.provenance(environments=["staging", "production"]))
 
-    facts = read_deploy_facts(CURATED, requirements(), store, bases=())
+    facts = read_deploy_facts(CURATED, requirements(), store, bases=(), minimum_classification=None)
 
     assert isinstance(facts.declaration, Service)
     assert (facts.source, facts.declaration.environments) == (make.source(), ("staging", "production"))
@@ -319,7 +319,7 @@ def test_deploy_facts_tell_whether_curation_signed_the_image(pieces, make):
     store = pieces.world.store(EXECUTION)
 
     def signed():
-        return read_deploy_facts(CURATED, requirements(), store, bases=()).signed
+        return read_deploy_facts(CURATED, requirements(), store, bases=(), minimum_classification=None).signed
 
     assert not signed()
     pieces.attach(CURATED, DEV, SIGNATURE, {})
@@ -478,7 +478,7 @@ def test_release_gate_raises_for_unreadable_manifest_of_signed_base(pieces, sign
 
     store = pieces.world.store(EXECUTION)
     with pytest.raises(ImageDamaged) if signed else nullcontext():
-        found = read_release_facts(CURATED, store, damaged, (strange, BASE))
+        found = read_release_facts(CURATED, store, damaged, (strange, BASE), None)
         verdict = evaluate(found, RELEASE, NOON)
         assert isinstance(verdict, Refused)
         assert [each.code for each in verdict.reasons] == ["sbom.incomplete"], "the bases after it are looked at"
@@ -594,7 +594,7 @@ def test_base_in_the_layers_does_not_count_as_copied_from(pieces):
     _built_with(pieces, Material(name="curated/base/python", digest=BASE.digest, curated=True))
     pieces.release(BASE, "openssl", "gcc")
 
-    facts = read_release_facts(CURATED, pieces.world.store(CURATION), layers, pieces.bases)
+    facts = read_release_facts(CURATED, pieces.world.store(CURATION), layers, pieces.bases, None)
 
     assert list(facts.base_packages) == [str(BASE)] and facts.copied_bases == ()
     assert facts.base_packages[str(BASE)] == {("deb", "openssl", "pkg:deb/openssl"), ("deb", "gcc", "pkg:deb/gcc")}
@@ -620,8 +620,8 @@ def test_gate_lists_what_is_attached_to_each_image_once(pieces, gate, monkeypatc
 def _read(pieces, gate):
     store = pieces.world.store(CURATION)
     if gate == "release":
-        return read_release_facts(CURATED, store, layers, pieces.bases)
-    return read_deploy_facts(CURATED, requirements(), store, bases=pieces.bases)
+        return read_release_facts(CURATED, store, layers, pieces.bases, None)
+    return read_deploy_facts(CURATED, requirements(), store, bases=pieces.bases, minimum_classification=None)
 
 
 @pytest.mark.parametrize("gate", ["release", "deploy"])
@@ -668,7 +668,7 @@ def test_deploy_gate_reads_approvals_even_if_none_is_required(pieces, make, requ
         pieces.attach(CURATED.with_repository(place), EXECUTION, APPROVAL, {**fields, "reason": place})
     store = pieces.world.store(EXECUTION)
 
-    facts = read_deploy_facts(CURATED, requirements(approval=required), store, bases=())
+    facts = read_deploy_facts(CURATED, requirements(approval=required), store, bases=(), minimum_classification=None)
 
     read = [each.predicate["reason"] for each in facts.evidence if each.predicate_type == APPROVAL]
     assert read == ["evidence/execution/hello"] and facts.environment.approval is required
@@ -684,7 +684,9 @@ def test_deploy_gate_reads_signed_approvals_of_its_environment(pieces, make):
         place = CURATED.with_repository("evidence/execution/hello")
         pieces.attach(place, EXECUTION, APPROVAL, {**fields, "environment": environment})
 
-    facts = read_deploy_facts(CURATED, requirements("production"), pieces.world.store(EXECUTION), bases=())
+    facts = read_deploy_facts(
+        CURATED, requirements("production"), pieces.world.store(EXECUTION), bases=(), minimum_classification=None
+    )
 
     assert [each.environment for each in facts.signed_approvals] == ["production"]
 
@@ -720,7 +722,7 @@ def test_deploy_gate_reads_longest_soak_in_required_environment(pieces, make, ch
     attach(30, "evidence/execution/hello", EXECUTION)
     place, store = requirements("production", soak=RequiredSoak("staging", 3600)), pieces.world.store(EXECUTION)
 
-    facts = read_deploy_facts(CURATED, place, store, bases=())
+    facts = read_deploy_facts(CURATED, place, store, bases=(), minimum_classification=None)
 
     assert present(facts.soak).seconds == found
     assert facts.soak in [Soak.model_validate(each.predicate) for each in facts.evidence]

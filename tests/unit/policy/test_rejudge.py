@@ -56,7 +56,7 @@ def gate(world, make):
     where = requirements("staging")
 
     def read():
-        return read_deploy_facts(CURATED, where, evidence, bases=())
+        return read_deploy_facts(CURATED, where, evidence, bases=(), minimum_classification=None)
 
     def current():
         return read_current_verdict(ports.verdicts, CURATED, Gate.DEPLOY, "staging")
@@ -388,7 +388,7 @@ def release(world, make):
     world.registry.add(CURATED)
 
     def read():
-        return read_release_facts(CURATED, evidence, lambda ref: (), ())
+        return read_release_facts(CURATED, evidence, lambda ref: (), (), None)
 
     def decide(act):
         world.now = make.noon + timedelta(hours=2)

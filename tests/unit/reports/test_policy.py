@@ -68,7 +68,8 @@ def test_lines_name_result_reason_and_facts():
     at = lines.index("NO    scan.critical  (curated 1)")
     assert "1 finding of severity critical, 0 accepted" in lines[at + 1]
     assert lines[at + 2].endswith("image.scan.severities = 6 elements")
-    assert "ok    image.blocked  (image 1)" in lines and "-     soak.missing  (deploy 1)" in lines
+    (image,) = (each.version for each in POLICIES.documents if each.name == "image")
+    assert f"ok    image.blocked  (image {image})" in lines and "-     soak.missing  (deploy 1)" in lines
 
 
 def test_lines_and_page_name_waivers():

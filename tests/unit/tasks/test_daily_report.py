@@ -12,7 +12,7 @@ from orchestration.clock import read_clock
 from supply_chain.errors import SettingInvalid
 from tasks import daily_report
 from tests.support.command import ROOT
-from tests.support.people import Office, copy_shipped
+from tests.support.people import Office, copy_shipped, raise_version
 
 
 def workbench(project: Path, owner: str = "") -> Workbench:
@@ -57,8 +57,7 @@ def test_report_says_why_the_policies_are_not_active(tmp_path):
     copy_shipped(tmp_path)
     assert daily_report._read_policies(workbench(tmp_path))[0] == ""
 
-    file = tmp_path / "deployments/policies/release.yaml"
-    file.write_text(file.read_text().replace("version: 1", "version: 2"))
+    raise_version(tmp_path / "deployments/policies/release.yaml")
     why, policies = daily_report._read_policies(workbench(tmp_path))
     assert why.startswith("no gate decides: ") and why.endswith("nobody signed it") and policies is not None
     (tmp_path / "deployments/names.yaml").unlink()

@@ -111,7 +111,8 @@ class Subject(Pieces):
         tier: Any = SimpleNamespace(http=self.registry, ecr=self.registry)
         workbench: Any = SimpleNamespace(
             policies=lambda: POLICIES,
-            registered=lambda name, _=None: self.names.of(name), environment=self.others.__getitem__,
+            registered=lambda name, _=None: self.names.of(name),
+            minimum_classification=self.names.minimum_classification, environment=self.others.__getitem__,
             content_cache=MagicMock(ContentCache),
             active_requirements=lambda place: place.requirements(self.others.__getitem__),
         )  # fmt: skip
