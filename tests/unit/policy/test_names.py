@@ -109,6 +109,13 @@ def test_register_requires_the_highest_classification_of_all_entries(names, lowe
     assert held.owner == names.get("pay/eu/api", Holder()).owner
 
 
+def test_classifications_are_those_that_entries_state():
+    """What decides at the gates changes with them, and not with an owner or a source."""
+    register = NameRegister(names={"shop/*": INTERNAL, "pay/*": CONFIDENTIAL, "pay/eu/api": Holder(owner="pay")})
+
+    assert register.classifications == {"pay/*": "confidential", "shop/*": "internal"}
+
+
 def test_classification_reserves_no_name():
     """Whoever uses the name first still holds it, of any classification."""
     held = find_settled_holder(NameRegister(names={"pay/*": CONFIDENTIAL}).of("pay/api"), FIRST)
