@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+
+from scripts.project_files import list_files
 
 ROOT = Path(__file__).parents[1]
 WORDS = ROOT / "scripts/language/identifiers.yaml"
@@ -92,9 +93,8 @@ def lowered(definitions: list[Definition], exceptions: Mapping[str, int]) -> dic
 
 def main() -> None:
     """Print what is wrong in the project's files, and exit with status 1 if there is anything."""
-    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     banned = Banned(**yaml.safe_load(WORDS.read_text(encoding="utf-8")))
-    paths = [Path(name) for name in listed.split() if (ROOT / name).exists()]
+    paths = map(Path, list_files(ROOT, "*.py"))
     definitions = [
         each for path in paths for each in banned_in(path, (ROOT / path).read_text(encoding="utf-8"), banned)
     ]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import itertools
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,8 @@ from proselint.registry import CheckRegistry
 from proselint.registry.checks import Check, CheckResult
 from proselint.registry.checks.types import PreferredForms
 from proselint.tools import LintFile
+
+from scripts.project_files import list_files
 
 ROOT = Path(__file__).parents[1]
 TERMS = ROOT / "scripts/language/terms.yaml"
@@ -91,9 +92,8 @@ def wrong_in(name: str, text: str, checks: tuple[str, ...], line: int = 1) -> It
 def main() -> None:
     """Print what is wrong in the project's files, and exit with status 1 if there is anything."""
     register()
-    listed = subprocess.run(["git", "ls-files", "*.md", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
     wrong: list[str] = []
-    for name in (each for each in listed.stdout.split() if not each.startswith(OTHER)):
+    for name in (each for each in list_files(ROOT, "*.md", "*.py") if not each.startswith(OTHER)):
         text = (ROOT / name).read_text(encoding="utf-8")
         if name.endswith(".md"):
             wrong += wrong_in(name, prose(text), (*GENERAL, "project"))
