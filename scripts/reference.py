@@ -27,6 +27,7 @@ from cscm_laptop.laptop import Part
 from cscm_laptop.profile import Profile
 from orchestration import observations, verdict_events
 from orchestration.registration.automations import Automation
+from orchestration.registration.prefect_file import read_started_deployments
 from orchestration.registration.views import Views
 from scripts.reference_errors import MADE, errors_page, list_codes
 from scripts.reference_models import flat_lists, lines, written
@@ -290,12 +291,12 @@ These events are not about one step:
 
 - `cscm.image.pushed` comes from the bridge, for the newest image pushed to a repository `dev/*`. Payload `image`,
   `repository`, `digest`, `tag`, `origin`.
-- `cscm.pushes.waiting` comes from the bridge if more applications wait than it announces one by one;
-  `catch-up/on-pushes` promotes them all. Resource `cscm.bridge`; payload `applications` and `pushes` (numbers).
+- `cscm.pushes.waiting` comes from the bridge if more applications wait than it announces one by one.
+  Resource `cscm.bridge`; payload `applications` and `pushes` (numbers).
 - `cscm.database.updated` comes from `cscm up` if it replaced the vulnerability database. Resource
   `cscm.database.<digest>`; payload `kind`, `built`, `digest`.
-- `cscm.rescan.signed` comes from a rescan after the last report that it signed; the inventory is then refreshed.
-  Resource `cscm.rescan`; payload `reports` (number).
+- `cscm.rescan.signed` comes from a rescan after the last report that it signed. Resource `cscm.rescan`; payload
+  `reports` (number).
 - `cscm.environment.drifted`, once for what nobody deployed, and `cscm.environment.unprotected` come from `monitor`.
   Resource `cscm.environment.<name>`; payload `environment`, `deviations`, `what`.
 - `cscm.advisory.published` is for programs that follow advisories to post. Resource `cscm.advisory.<name>`; payload
@@ -306,6 +307,7 @@ These events are not about one step:
 
 def events_page() -> str:
     """Return docs/reference/events.md."""
+    started = read_started_deployments(Path(__file__).parents[1])
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for name, task, payload in sorted(_events()):
         alike.setdefault((task, tuple(payload)), []).append(name)
@@ -318,7 +320,8 @@ def events_page() -> str:
         "[proven before](../explanation/proven-once.md) emits nothing, except `deploy`, which confirms the deployment.",
         "After each event is the task that emits it, and what else its payload has:\n\n"
         + "".join(f"{line.removesuffix(': ')}\n" for line in entries)
-        + f"\n{OTHER_EVENTS}",
+        + f"\n{OTHER_EVENTS}\nThese events start Prefect deployments; `prefect.yaml` has the conditions:\n\n"
+        + "".join(f"- `{event}`: {list_codes(names)}\n" for event, names in sorted(started.items())),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,21 @@ def read_declared_entrypoints(project: Path) -> dict[str, str]:
     `SettingInvalid` if the file cannot be read.
     """
     try:
-        return {
-            f"{each['entrypoint'].rpartition(':')[2].replace('_', '-')}/{each['name']}": each["entrypoint"]
-            for each in _read(project).get("deployments") or []
-        }
+        return {_name(each): each["entrypoint"] for each in _read(project).get("deployments") or []}
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise SettingInvalid(
             f"{project / 'prefect.yaml'} cannot be read: {error!r}\nCorrect it; `make check` lints it."
         ) from error
+
+
+def read_started_deployments(project: Path) -> dict[str, list[str]]:
+    """Return the deployments that each event starts by a trigger in `prefect.yaml`, by the event's name."""
+    started: dict[str, list[str]] = {}
+    for each in _read(project).get("deployments") or []:
+        expected = (event for trigger in each.get("triggers") or () for event in trigger["expect"])
+        for event in dict.fromkeys(expected):
+            started.setdefault(event, []).append(_name(each))
+    return started
 
 
 def read_declared_pool(project: Path) -> Pool | None:
@@ -79,6 +87,10 @@ def read_declared_pool(project: Path) -> Pool | None:
         raise SettingInvalid(
             f"The work queues in {project / 'prefect.yaml'} cannot be read: {error}\nCorrect its `definitions`."
         ) from error
+
+
+def _name(deployment: Mapping[str, Any]) -> str:
+    return f"{deployment['entrypoint'].rpartition(':')[2].replace('_', '-')}/{deployment['name']}"
 
 
 def _read(project: Path) -> Any:
