@@ -55,7 +55,7 @@ def fleet(machine, monkeypatch, make):
         messages.append((subject, body))
 
     def run(images, found):
-        stand_in = RescanStandIn(found, scanner=SimpleNamespace(current=lambda: ("0.1", make.report().database)))
+        stand_in = RescanStandIn(found, scanner=SimpleNamespace(identify=lambda: ("0.1", make.report().database)))
         workbench = SimpleNamespace(
             pinned_scanner=lambda: nullcontext(stand_in.scanner),
             forget_stale=forgotten.append,
