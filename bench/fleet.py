@@ -188,6 +188,7 @@ class Fleet:
             "layers": lambda ref: (),
             "bases": (),
             "base_decisions": {},
+            "minimum_classification": lambda name: None,
             "policy": read_project_policies(Path(__file__).parents[1]).release,
             "production": frozenset({"production"}),
             "now": self.now,
