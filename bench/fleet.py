@@ -178,22 +178,22 @@ class Fleet:
 
     def rescan_ports(self, scanner: Grype, results: Path, **changes: Any) -> RescanPorts:
         """Return the dependencies of a rescan of this fleet."""
-        values: dict[str, Any] = {
-            "generator": NoGenerator(),
-            "scanner": scanner,
-            "results": ReportCache(results),
-            "registry": self.registry,
-            "evidence": replace(self.store(TierName.CURATION), wide=1),
-            "repositories": Ecr(self.ecr, self.registry.http.host),
-            "layers": lambda ref: (),
-            "bases": (),
-            "base_decisions": {},
-            "minimum_classification": lambda name: None,
-            "policy": read_project_policies(Path(__file__).parents[1]).release,
-            "production": frozenset({"production"}),
-            "now": self.now,
-        }
-        return RescanPorts(**{**values, **changes})
+        ports = RescanPorts(
+            generator=NoGenerator(),
+            scanner=scanner,
+            results=ReportCache(results),
+            registry=self.registry,
+            evidence=replace(self.store(TierName.CURATION), wide=1),
+            repositories=Ecr(self.ecr, self.registry.http.host),
+            layers=lambda ref: (),
+            bases=(),
+            base_decisions={},
+            minimum_classification=lambda name: None,
+            policy=read_project_policies(Path(__file__).parents[1]).release,
+            production=frozenset({"production"}),
+            now=self.now,
+        )
+        return replace(ports, **changes)
 
     def add(
         self, name: str, sboms: Sequence[bytes], limits: Mapping[str, int | None] | None = None
