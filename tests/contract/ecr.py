@@ -13,7 +13,6 @@ import pytest
 from supply_chain.curation.encrypt import RepositoryEncryption
 from supply_chain.curation.store import CuratedRepositories
 from supply_chain.errors import AwsFailed, ImageNotFound
-from supply_chain.fleet.find import Digests
 from supply_chain.lifecycle import apply, decisions, reading
 from supply_chain.model.image import Digest, ImageRef, StorageStatus
 from supply_chain.promotion import planned_promotion
@@ -24,13 +23,12 @@ ACTIVE, ARCHIVED, ACTIVATING = StorageStatus.ACTIVE, StorageStatus.ARCHIVED, Sto
 
 
 class EcrPort(
-    apply.Registry,
-    decisions.Storage,
-    reading.Images,
-    planned_promotion.Images,
+    apply.LifecycleRegistry,
+    decisions.ImageStorage,
+    reading.LifecycleImages,
+    planned_promotion.PromotableImages,
     CuratedRepositories,
     RepositoryEncryption,
-    Digests,
     Protocol,
 ):
     """All that the model asks of the administration of repositories."""

@@ -12,7 +12,6 @@ import pytest
 
 from supply_chain.adapters.image import layers
 from supply_chain.adapters.registry.client import SMALL
-from supply_chain.curation.scan import Attacher
 from supply_chain.curation.store import CuratedRegistry
 from supply_chain.errors import ImageDamaged, ImageNotFound, RegistryFailed
 from supply_chain.evidence.store import NotEvidence, Referrer, Referrers
@@ -23,7 +22,7 @@ KIND = "application/vnd.cscm.test"
 ABSENT: Digest = "sha256:" + "0" * 64
 
 
-class RegistryPort(Attacher, Referrers, CuratedRegistry, layers.Registry, Protocol):
+class RegistryPort(Referrers, CuratedRegistry, layers.LayerRegistry, Protocol):
     """All that the model asks of a registry."""
 
 

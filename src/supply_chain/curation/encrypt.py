@@ -13,6 +13,8 @@ from supply_chain.errors import KeyUnusable
 from supply_chain.evidence.encryption import (
     EncryptedCopy,
     EncryptionRecord,
+    KeyUnwrapper,
+    KeyWrapper,
     list_encryption_records,
     make_encryption_context,
 )
@@ -33,7 +35,7 @@ class KeyState(Model):
     rotates: bool | None = Field(description="whether KMS rotates it every year; None where that was not asked")
 
 
-class KeyStore(Protocol):
+class KeyStore(KeyWrapper, KeyUnwrapper, Protocol):
     """A store of keys that never leave it."""
 
     def state(self, key: str, *, rotation: bool = True) -> KeyState:
@@ -41,12 +43,6 @@ class KeyStore(Protocol):
 
         Raises `KeyUnusable` if there is no such key, or `AccessDenied`.
         """
-
-    def wrap(self, key: str, secret: bytes, context: dict[str, str]) -> bytes:
-        """Encrypt up to 4 KiB, bound to `context`; raise `KeyUnusable` or `AccessDenied`."""
-
-    def unwrap(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
-        """Decrypt what `wrap` encrypted, with the same context."""
 
 
 class RepositoryEncryption(Protocol):

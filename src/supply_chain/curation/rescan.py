@@ -16,17 +16,18 @@ from itertools import takewhile
 from typing import Protocol
 
 from supply_chain.concurrency import map_concurrently
-from supply_chain.curation.scan import Attacher, make_sboms
+from supply_chain.curation.scan import make_sboms
 from supply_chain.errors import ClockWrong, EvidenceInvalid
 from supply_chain.evidence.image_status import Act, compute_image_status, read_decisions, read_image_status
 from supply_chain.evidence.provenance import Provenance, find_last_provenance
 from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.sbom import Listed, find_last_sbom
 from supply_chain.evidence.statement import VULNERABILITIES, VerifiedStatement
-from supply_chain.evidence.store import EvidenceStore, Repositories
+from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, list_verdicts, name_verifier
 from supply_chain.model.declaration import Classification, Limits
 from supply_chain.model.image import Digest, ImageRef, Model, digest_set
+from supply_chain.model.registry_ports import Attacher, ContentReader, RepositoryCreator
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.gate import evaluate
@@ -117,17 +118,14 @@ class Conclusion:
     """Whether the gate admits the image now. It refuses a blocked image."""
 
 
-class Registry(Attacher, Protocol):
-    """Attaches and reads content in the registry."""
-
-    def content(self, referrer: ImageRef) -> bytes:
-        """Return the content of a referrer."""
+class ReportRegistry(Attacher, ContentReader, Protocol):
+    """A registry that attaches reports and reads what is attached."""
 
 
 def read_evidence(
     ref: ImageRef,
     generator: SbomGenerator,
-    registry: Registry,
+    registry: ReportRegistry,
     evidence: EvidenceStore,
     now: Callable[[], datetime],
     reported: datetime | None = None,
@@ -225,7 +223,7 @@ def conclude(
     image: ImageEvidence,
     report: Report,
     evidence: EvidenceStore,
-    repositories: Repositories,
+    repositories: RepositoryCreator,
     layers: Layers,
     bases: Sequence[ImageRef],
     base_decisions: BaseDecisions,

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Protocol
 
 from supply_chain.concurrency import map_concurrently, run_both
 from supply_chain.evidence.examination import Examination
@@ -16,6 +15,7 @@ from supply_chain.evidence.sbom import Reference, References, Referred, find_las
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import Digest, EncryptedImage, ImageRef, ScannedImage
+from supply_chain.model.registry_ports import Attacher
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import find_current_report, require_no_better
@@ -29,20 +29,6 @@ FORMATS = {
 """Format → artifact type of its referrer. The SBOM of record is syft's."""
 LEVEL = 6
 """The default of zlib. The highest level takes three times as long and saves 5 % of the size."""
-
-
-class Attacher(Protocol):
-    """Attaches plain content as a referrer."""
-
-    def attach(
-        self,
-        subject: ImageRef,
-        artifact_type: str,
-        content: bytes,
-        annotations: Mapping[str, str],
-        media_type: str | None = None,
-    ) -> Digest:
-        """Attach content to an image, and return the digest of the referrer."""
 
 
 def scan(

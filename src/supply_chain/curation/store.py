@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ImageDamaged, SettingInvalid
 from supply_chain.evidence.reading import make_proof
 from supply_chain.evidence.statement import SUMMARY
-from supply_chain.evidence.store import EvidenceStore, Referrer, Repositories
+from supply_chain.evidence.store import EvidenceStore, ReferrerLister
 from supply_chain.evidence.summary import find_last_verdict
 from supply_chain.model.image import Descriptor, Digest, ImageRef, StoredImage, list_blobs
+from supply_chain.model.registry_ports import ManifestReader, RepositoryCreator
 from supply_chain.model.tier import Gate, TierName, name_curated_repository
 from supply_chain.policy.facts import IntakeFacts
 from supply_chain.policy.outcome import Admitted
@@ -32,11 +33,8 @@ class Copier(Protocol):
         """Copy an image to a repository, under a tag."""
 
 
-class CuratedRegistry(Protocol):
+class CuratedRegistry(ManifestReader, ReferrerLister, Protocol):
     """Reads the registry after the copy, and copies referrers."""
-
-    def manifest(self, ref: ImageRef) -> dict[str, Any]:
-        """Return the manifest of an image."""
 
     def verify_blob(self, repository: str, digest: Digest, size: int) -> None:
         """Read a blob, and verify its size in bytes and its digest; raise `ImageDamaged` if they differ."""
@@ -47,11 +45,8 @@ class CuratedRegistry(Protocol):
     def digest_of(self, repository: str, tag: str) -> Digest | None:
         """Return the digest of a tag; None if there is no such tag."""
 
-    def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
-        """Return all referrers of an image; raise `RegistryFailed` if the registry cannot list them."""
 
-
-class CuratedRepositories(Repositories, Protocol):
+class CuratedRepositories(RepositoryCreator, Protocol):
     """Creates repositories and reads their settings."""
 
     def is_immutable(self, repository: str) -> bool:

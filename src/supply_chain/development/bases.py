@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Protocol
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.development.dockerfile import HUB, find_declared_image
@@ -16,6 +15,7 @@ from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_released
 from supply_chain.model.image import DIGEST, Digest, ImageRef, Material
+from supply_chain.model.registry_ports import ImageLister
 from supply_chain.model.tier import BASES, CURATED, EVIDENCE, OFFERED, VERDICTS, TierName, is_base_repository
 from supply_chain.policy.reading import Layers, begins_with, find_all_bases, is_vouched_for
 
@@ -31,13 +31,6 @@ PINNED = re.compile(rf"^(?P<name>[^@$\s]+)@(?P<digest>{DIGEST})$")
 
 MOST_COMPARED = 50
 """Maximum images of each base whose layers an image may begin with."""
-
-
-class Catalogue(Protocol):
-    """Lists the images in a repository."""
-
-    def list_newest_first(self, repository: str) -> tuple[ImageRef, ...]:
-        """Return the images in a repository, the newest first."""
 
 
 def suggest_base(name: str, bases: Collection[str]) -> str:
@@ -98,7 +91,7 @@ class CuratedBases:
     into any network.
     """
 
-    catalogue: Catalogue
+    catalogue: ImageLister
     evidence: EvidenceStore
     host: str
     instead: Mapping[str, str]

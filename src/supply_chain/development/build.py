@@ -24,7 +24,8 @@ from supply_chain.evidence.provenance import is_of
 from supply_chain.evidence.reading import make_proof
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.declaration import FILE, Base, Service
-from supply_chain.model.image import BuildInputs, BuiltImage, Candidate, Digest, ImageRef, Source
+from supply_chain.model.image import BuildInputs, BuiltImage, Candidate, Digest, Source
+from supply_chain.model.registry_ports import ImageLister
 from supply_chain.model.tier import TierName, name_development_repository
 from supply_chain.scratch import make_scratch_directory
 
@@ -93,13 +94,6 @@ class Builder(Protocol):
         """Return the versions of builder and engine."""
 
 
-class OfferedImages(Protocol):
-    """Lists the images that development offered before."""
-
-    def list_newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
-        """Return the images with a tag that has this prefix, newest first; none without the repository."""
-
-
 class DownloadAllowance:
     """The bytes that all downloads of one build may have together; parallel downloads share them."""
 
@@ -130,7 +124,7 @@ class BuildPorts:
     reader: DockerfileReader
     bases: Bases
     fetch: Fetch
-    offered: OfferedImages
+    offered: ImageLister
     evidence: EvidenceStore
     in_engine: Mapping[Check, Mapping[str, str]]
     """Check that needs the image in the engine → the tools that would make the check."""

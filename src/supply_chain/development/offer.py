@@ -12,9 +12,10 @@ from supply_chain.errors import ImageDamaged
 from supply_chain.evidence.checks import Check
 from supply_chain.evidence.provenance import make_provenance
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
-from supply_chain.evidence.store import EvidenceStore, Repositories
+from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.declaration import Base, Service
 from supply_chain.model.image import Candidate, Digest, ImageRef
+from supply_chain.model.registry_ports import RepositoryCreator
 from supply_chain.model.tier import name_development_repository
 
 
@@ -29,7 +30,7 @@ def offer(
     tested: TestedImage,
     declaration: Service | Base,
     pusher: Pusher,
-    repositories: Repositories,
+    repositories: RepositoryCreator,
     evidence: EvidenceStore,
     now: Callable[[], datetime],
 ) -> Candidate:
@@ -58,7 +59,7 @@ def _results(tested: TestedImage) -> list[tuple[str, Mapping[str, Any]]]:
     return [*results, (VULNERABILITIES, tested.dependencies.predicate())]
 
 
-def _push(tested: TestedImage, ref: ImageRef, pusher: Pusher, repositories: Repositories) -> None:
+def _push(tested: TestedImage, ref: ImageRef, pusher: Pusher, repositories: RepositoryCreator) -> None:
     built = tested.built
     repositories.ensure_repository(ref.repository, immutable=False, key=None)
     local, tag = make_local_name(built.application, built.invocation), f"{built.source.short}-{ref.short}"

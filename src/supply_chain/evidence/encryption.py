@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import AwareDatetime, ConfigDict, Field, field_validator
 
@@ -12,6 +12,20 @@ from supply_chain.evidence.reading import SignedValue, read_statements
 from supply_chain.evidence.statement import ENCRYPTION, VerifiedStatement
 from supply_chain.model.declaration import Classification
 from supply_chain.model.image import Digest, Model
+
+
+class KeyWrapper(Protocol):
+    """Encrypts secrets with a key that never leaves its store."""
+
+    def wrap(self, key: str, secret: bytes, context: dict[str, str]) -> bytes:
+        """Encrypt up to 4 KiB, bound to `context`; raise `KeyUnusable` or `AccessDenied`."""
+
+
+class KeyUnwrapper(Protocol):
+    """Decrypts what a `KeyWrapper` encrypted."""
+
+    def unwrap(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
+        """Return the secret; raise `AccessDenied` without the grant, `KeyUnusable` for another context."""
 
 
 class EncryptedCopy(Model):

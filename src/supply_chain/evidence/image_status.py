@@ -22,8 +22,9 @@ from supply_chain.evidence.keyless import Credential
 from supply_chain.evidence.personal_decision import PersonalSignature, Words, has_signed, make_personal_statement
 from supply_chain.evidence.reading import SignedValue, read_statements
 from supply_chain.evidence.statement import LIFECYCLE, Predicate, Statement, VerifiedStatement
-from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore, Reading, Repositories
+from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore, Reading
 from supply_chain.model.image import Digest, ImageRef, Model
+from supply_chain.model.registry_ports import RepositoryCreator
 from supply_chain.model.tier import BY_DIGEST, TierName, name_evidence_repository
 
 
@@ -181,7 +182,7 @@ def sign_decision(
     ref: ImageRef,
     act: Act,
     store: EvidenceStore,
-    repositories: Repositories,
+    repositories: RepositoryCreator,
     *,
     by: str,
     reason: str,
@@ -217,7 +218,7 @@ def _sign(
     decision: LifecycleDecision,
     places: Iterable[ImageRef],
     store: EvidenceStore,
-    repositories: Repositories,
+    repositories: RepositoryCreator,
     now: datetime,
 ) -> Digest | None:
     """Attach a decision in each place; return the digest of the last statement, or None without places."""

@@ -17,9 +17,10 @@ from pydantic import Field
 from supply_chain.errors import RegistryFailed, VerdictMissing
 from supply_chain.evidence.reading import SignedValue, read_again_if_removed, read_statements
 from supply_chain.evidence.statement import SUMMARY
-from supply_chain.evidence.store import EvidenceStore, Reading, Repositories
+from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, name_verifier
-from supply_chain.model.image import Digest, ImageRef, Model, Removal, StoredManifest
+from supply_chain.model.image import Digest, ImageRef, Model
+from supply_chain.model.registry_ports import ManifestLister, ManifestRemover, RepositoryCreator
 from supply_chain.model.tier import (
     JUDGE,
     Gate,
@@ -33,15 +34,12 @@ GONE = "ImageNotFound"
 """ECR's code for what another writer removed before."""
 
 
-class VerdictRepositories(Repositories, Protocol):
+class VerdictRepositories(RepositoryCreator, ManifestRemover, Protocol):
     """A registry in which repositories can be created and manifests removed."""
 
     @property
     def host(self) -> str:
         """Its name, with which the references of its images begin."""
-
-    def delete(self, repository: str, digests: Sequence[Digest]) -> Sequence[Removal]:
-        """Remove manifests and return the outcome of each."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +108,8 @@ def name_in_registry(predicate: Mapping[str, Any], host: str) -> dict[str, Any]:
     return {**predicate, "resourceUri": f"{host}/{predicate['resourceUri']}"}
 
 
-class ListedRepositories(VerdictRepositories, Protocol):
+class ListedRepositories(VerdictRepositories, ManifestLister, Protocol):
     """A registry that also lists its content."""
-
-    def repositories(self, prefix: str) -> Sequence[str]:
-        """Return the repositories whose names begin so."""
-
-    def images(self, repository: str) -> Sequence[StoredManifest]:
-        """Return every manifest of a repository; none if it does not exist."""
 
 
 def list_published_environments(application: str, repositories: ListedRepositories) -> tuple[str, ...]:

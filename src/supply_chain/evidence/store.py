@@ -28,6 +28,7 @@ from supply_chain.evidence.statement import (
     read_statement,
 )
 from supply_chain.model.image import Descriptor, Digest, ImageRef, Model
+from supply_chain.model.registry_ports import Attacher, ContentReader
 from supply_chain.model.tier import CURATED, EVIDENCE, TierName
 
 PREDICATE = "dev.sigstore.bundle.predicateType"
@@ -65,8 +66,8 @@ STRANGE = NotEvidence(why="not signed by a tier that is trusted here")
 LOST = NotEvidence(why="without their content in the registry")
 
 
-class Referrers(Protocol):
-    """What the store needs from a registry. Content that cannot be read is an error and never counts as missing."""
+class ReferrerLister(Protocol):
+    """Lists referrers."""
 
     def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
         """Return all referrers of an image.
@@ -74,11 +75,9 @@ class Referrers(Protocol):
         Raise `RegistryFailed` if the registry cannot list them, and `EvidenceInvalid` if its list cannot be read.
         """
 
-    def attach(self, subject: ImageRef, artifact_type: str, content: bytes, annotations: Mapping[str, str]) -> Digest:
-        """Push `content` as the only layer of a referrer of `subject` and return the referrer's digest."""
 
-    def content(self, referrer: ImageRef) -> bytes:
-        """Return the only layer of a referrer that has to exist, with its digest verified."""
+class Referrers(ReferrerLister, Attacher, ContentReader, Protocol):
+    """What the store needs from a registry. Content that cannot be read is an error and never counts as missing."""
 
     def layer(self, referrer: ImageRef) -> Descriptor | NotEvidence:
         """Return the descriptor of the only layer of a referrer of unknown origin."""
@@ -100,13 +99,6 @@ class ListedOnce:
         self.content = referrers.content
         self.bundle = referrers.bundle
         self.attach = referrers.attach
-
-
-class Repositories(Protocol):
-    """A registry in which repositories can be created."""
-
-    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
-        """Create a repository unless it exists; `immutable` is about its tags, `key` is its KMS key, if any."""
 
 
 class Signer(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import AwareDatetime, ConfigDict, Field, field_validator
 
@@ -16,28 +16,9 @@ from supply_chain.evidence.store import PREDICATE, EvidenceStore
 from supply_chain.execution.deployment import Deployed, Deployment, DockerPlace, Expected
 from supply_chain.execution.isolation.record import IsolationRecord, find_last_records
 from supply_chain.model.image import Digest, ImageRef, Model
+from supply_chain.model.registry_ports import ManifestReader, PushLister
 from supply_chain.model.tier import TierName, name_evidence_repository
 from supply_chain.policy.verdict import locate_execution_evidence
-
-
-class Repositories(Protocol):
-    """Lists repositories and their manifests."""
-
-    def repositories(self, prefix: str) -> tuple[str, ...]:
-        """Return the names of the repositories that begin with `prefix`."""
-
-    def list_pushes(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
-        """Return every manifest that is not archived, with the time of its push, the last one first.
-
-        Returns none if the repository does not exist.
-        """
-
-
-class Manifests(Protocol):
-    """Reads manifests."""
-
-    def manifest(self, ref: ImageRef) -> dict[str, Any]:
-        """Return the manifest at a digest."""
 
 
 class DeploymentRecord(Model):
@@ -85,8 +66,8 @@ def _find_last_record(where: ImageRef, deployment: Deployment, evidence: Evidenc
 
 def read_expected(
     environments: Collection[str],
-    repositories: Repositories,
-    manifests: Manifests,
+    repositories: PushLister,
+    manifests: ManifestReader,
     evidence: EvidenceStore,
     application: str | None = None,
 ) -> tuple[Expected, ...]:
@@ -99,7 +80,7 @@ def read_expected(
 
 
 def read_history(
-    repositories: Repositories, manifests: Manifests, evidence: EvidenceStore, application: str | None = None
+    repositories: PushLister, manifests: ManifestReader, evidence: EvidenceStore, application: str | None = None
 ) -> tuple[SignedValue[Expected], ...]:
     """Return every signed deployment, the oldest first, of one application or of all."""
     names = _record_repositories(repositories, application)
@@ -116,7 +97,7 @@ def read_history(
     return tuple(sorted(own, key=lambda each: each.at))
 
 
-def _record_repositories(repositories: Repositories, application: str | None) -> Sequence[str]:
+def _record_repositories(repositories: PushLister, application: str | None) -> Sequence[str]:
     """Return the repositories of the records of one application, or of all.
 
     For one application, repositories of others are not listed.
@@ -128,8 +109,8 @@ def _record_repositories(repositories: Repositories, application: str | None) ->
 def _read_last(
     repository: str,
     environments: Collection[str],
-    repositories: Repositories,
-    manifests: Manifests,
+    repositories: PushLister,
+    manifests: ManifestReader,
     evidence: EvidenceStore,
 ) -> list[Expected]:
     """Return the last deployment of a repository's application to each environment, by the signed time.
@@ -151,7 +132,7 @@ def _read_last(
 
 
 def read_isolations(
-    environment: str, repositories: Repositories, manifests: Manifests, evidence: EvidenceStore, application: str
+    environment: str, repositories: PushLister, manifests: ManifestReader, evidence: EvidenceStore, application: str
 ) -> tuple[IsolationRecord, ...]:
     """Return the last signed record of each isolation of an application in an environment."""
     repository = name_evidence_repository(TierName.EXECUTION, application)
@@ -168,7 +149,7 @@ def read_isolations(
 
 
 def _read_subjects(
-    repository: str, predicate: str, repositories: Repositories, manifests: Manifests
+    repository: str, predicate: str, repositories: PushLister, manifests: ManifestReader
 ) -> Iterator[tuple[ImageRef, datetime]]:
     """Yield the digests that statements in a repository are about, with their last push, the last first."""
     listed: set[Digest] = set()

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from supply_chain.errors import SupplyChainError
-from supply_chain.evidence.store import EvidenceStore, Repositories
+from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.records import record
 from supply_chain.execution.target import Request, Target
 from supply_chain.model.declaration import Service
 from supply_chain.model.image import ImageRef
+from supply_chain.model.registry_ports import RepositoryCreator
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.names import MinimumClassification
@@ -33,7 +34,7 @@ class DeployPorts:
     bases: Callable[[], Sequence[ImageRef]]
     """Returns the images of all curated bases, as the gate reads them."""
     minimum_classification: MinimumClassification
-    repositories: Repositories
+    repositories: RepositoryCreator
     evidence: EvidenceStore
     policy: GatePolicy[DeployFacts]
     now: Callable[[], datetime]

@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Protocol
 
 from supply_chain.errors import EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
-from supply_chain.evidence.encryption import EncryptedCopy, list_encryption_records, make_encryption_context
+from supply_chain.evidence.encryption import (
+    EncryptedCopy,
+    KeyUnwrapper,
+    list_encryption_records,
+    make_encryption_context,
+)
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.model.container import PREVIOUS, Engine, LocalImage, Login
+from supply_chain.model.container import PREVIOUS, Engine, ImageLoader, ImagePuller, LocalImage, Login
 from supply_chain.model.image import Digest, ImageRef, shorten_digest
 from supply_chain.model.tier import TierName
 from supply_chain.scratch import make_scratch_directory
@@ -34,27 +39,6 @@ class Supply(Protocol):
         """
 
 
-class Puller(Protocol):
-    """What a pull needs of an engine."""
-
-    def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
-        """Pull `digest` from `repository`, which includes its registry's host."""
-
-
-class Loader(Protocol):
-    """What decryption needs of an engine."""
-
-    def load(self, archive: Path) -> LocalImage:
-        """Load the one image of an OCI archive."""
-
-
-class Unwrapper(Protocol):
-    """The execution role's grant on the content key."""
-
-    def unwrap(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
-        """Return the unwrapped secret; raise `AccessDenied` without the grant."""
-
-
 class Decryptor(Protocol):
     """Decrypts encrypted copies."""
 
@@ -69,7 +53,7 @@ class Decryptor(Protocol):
 class PullSupply:
     """Pulls by digest from the registry at `host`; `credentials` returns a user and a password, valid at each call."""
 
-    engine: Puller
+    engine: ImagePuller
     host: str
     credentials: Callable[[], tuple[str, str]]
 
@@ -87,9 +71,9 @@ class DecryptingSupply:
     even from plain layers that an earlier start left on the host.
     """
 
-    engine: Loader
+    engine: ImageLoader
     evidence: EvidenceStore
-    keys: Unwrapper
+    keys: KeyUnwrapper
     decryptor: Decryptor
 
     def supply(self, ref: ImageRef) -> Digest:

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
 from pydantic import Field
 
-from supply_chain.fleet.image import FleetImage, Running
+from supply_chain.fleet.image import FleetImage
+from supply_chain.fleet.inventory import FleetLister
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import UsedBreakGlass
-
-
-class Images(Protocol):
-    """A part of the port `fleet.inventory.Inventory`."""
-
-    def running(self) -> tuple[Running, ...]:
-        """Return what should run by signed records."""
-
-    def images(self, application: str | None = None) -> Iterator[FleetImage]:
-        """Yield the images in the registry."""
-
-    def list_removed(self, application: str | None = None) -> tuple[FleetImage, ...]:
-        """Return images that run but are no longer in the registry."""
 
 
 class OpenBreakGlass(Model):
@@ -38,7 +25,7 @@ class OpenBreakGlass(Model):
     )
 
 
-def find_open(inventory: Images) -> tuple[OpenBreakGlass, ...]:
+def find_open(inventory: FleetLister) -> tuple[OpenBreakGlass, ...]:
     """Return the deployments that rest on a break-glass, those that end first at the beginning."""
     applications = {each.application for each in inventory.running() if each.break_glass}
     uses = [

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Protocol
 
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
-from supply_chain.model.image import DIGEST, HEXADECIMAL, ImageRef, StorageStatus
+from supply_chain.model.image import DIGEST, HEXADECIMAL, ImageRef
+from supply_chain.model.registry_ports import DigestFinder
 from supply_chain.model.tier import CURATED, OFFERED, name_curated_repository
 
 
-class Digests(Protocol):
-    """The registry queries that resolve a digest."""
-
-    def find_by_digest(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
-        """Return images, archived or not, whose digest begins with `begins`, in repositories under `prefix`."""
-
-    def status(self, ref: ImageRef) -> StorageStatus:
-        """Return the storage status of an image. Raises `ImageNotFound` if it does not exist."""
-
-
-def find(image: str, prefix: str, digests: Digests) -> ImageRef:
+def find(image: str, prefix: str, digests: DigestFinder) -> ImageRef:
     """Return the image that a person names by `repository@sha256:…`, by a digest, or by 12 or more of its digits.
 
     A full reference is returned as it is. A digest is searched in the repositories below `prefix`; archived images are
@@ -39,7 +29,7 @@ def find(image: str, prefix: str, digests: Digests) -> ImageRef:
     return ImageRef.parse(image)
 
 
-def find_stored(image: str, digests: Digests) -> ImageRef:
+def find_stored(image: str, digests: DigestFinder) -> ImageRef:
     """Return the curated image that a person names, archived or not; `dev/hello@…` names it before it is curated.
 
     Raises `ImageNotFound` if the curated repository does not have the image: a decision about a misspelt name would
@@ -52,7 +42,7 @@ def find_stored(image: str, digests: Digests) -> ImageRef:
     return ref.with_repository(name_curated_repository(ref.application))
 
 
-def _check(ref: ImageRef, digests: Digests) -> None:
+def _check(ref: ImageRef, digests: DigestFinder) -> None:
     with contextlib.suppress(ImageNotFound):
         digests.status(ref)
         return
@@ -64,7 +54,7 @@ def _check(ref: ImageRef, digests: Digests) -> None:
     )
 
 
-def _the_one(begins: str, prefix: str, repository: str, digests: Digests) -> ImageRef:
+def _the_one(begins: str, prefix: str, repository: str, digests: DigestFinder) -> ImageRef:
     images = [
         each for each in digests.find_by_digest(begins, repository or prefix) if repository in ("", each.repository)
     ]

@@ -25,7 +25,20 @@ class Entry:
     mark: str
 
 
-class Inventory(FactsStore, Protocol):
+class FleetLister(Protocol):
+    """Lists what is in the registry and what runs."""
+
+    def running(self) -> tuple[Running, ...]:
+        """Return what should run by signed records: the last deployment of each application in each environment."""
+
+    def images(self, application: str | None = None) -> Iterator[FleetImage]:
+        """Yield the images in the registry by application, last push first; read in parts to limit memory."""
+
+    def list_removed(self, application: str | None = None) -> tuple[FleetImage, ...]:
+        """Return images that run but are no longer in the registry, as far as signed evidence describes them."""
+
+
+class Inventory(FactsStore, FleetLister, Protocol):
     """A store of images: a copy of what the registry, the evidence and the hosts say.
 
     Code that acts on an answer reads the sources again. An image that is `missing` in the registry is returned as long
@@ -84,15 +97,6 @@ class Inventory(FactsStore, Protocol):
 
     def applications(self) -> tuple[str, ...]:
         """Return the applications that have stored or offered images, sorted."""
-
-    def images(self, application: str | None = None) -> Iterator[FleetImage]:
-        """Yield the images in the registry by application, last push first; read in parts to limit memory."""
-
-    def list_removed(self, application: str | None = None) -> tuple[FleetImage, ...]:
-        """Return images that run but are no longer in the registry, as far as signed evidence describes them."""
-
-    def running(self) -> tuple[Running, ...]:
-        """Return what should run by signed records: the last deployment of each application in each environment."""
 
     def find_by_digest(self, digest: str) -> tuple[FleetImage, ...]:
         """Return the images whose digest is, or begins with, the given one.

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -37,6 +37,7 @@ from supply_chain.execution.records import read_records
 from supply_chain.fleet.image import BuiltOn, FleetImage, Judgement, Note, Running, Scan
 from supply_chain.fleet.inventory import Entry
 from supply_chain.model.image import Digest, ImageRef, StoredManifest
+from supply_chain.model.registry_ports import ManifestLister
 from supply_chain.model.tier import (
     JUDGE,
     Gate,
@@ -52,16 +53,6 @@ from supply_chain.vulnerability.reports import find_last_report
 
 ELSEWHERE = (TierName.CURATION, TierName.EXECUTION, TierName.LIFECYCLE)
 """The tiers that sign statements about images of other tiers."""
-
-
-class Registry(Protocol):
-    """A listing of the registry's repositories and manifests."""
-
-    def repositories(self, prefix: str) -> tuple[str, ...]:
-        """Return the repositories whose names begin with the prefix."""
-
-    def images(self, repository: str) -> tuple[StoredManifest, ...]:
-        """Return every manifest of a repository, archived ones too; nothing if the repository does not exist."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,7 @@ def is_image(stored: StoredManifest) -> bool:
     return not stored.subjects
 
 
-def read_listing(application: str, registry: Registry) -> Listing:
+def read_listing(application: str, registry: ManifestLister) -> Listing:
     """Read what the registry lists for an application."""
     places = list_evidence_repositories(application)
     stored = {place: registry.images(place) for place in places}
@@ -117,7 +108,7 @@ def read_listing(application: str, registry: Registry) -> Listing:
     )
 
 
-def read_offered(listed: Listing, registry: Registry, registered: Holder | None) -> dict[ImageRef, str]:
+def read_offered(listed: Listing, registry: ManifestLister, registered: Holder | None) -> dict[ImageRef, str]:
     """Return the offered images of an application that the intake gate judged, each with a mark.
 
     It admitted those that are in the curated repository, and refused those with evidence of curation elsewhere. The

@@ -11,8 +11,9 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.inventory import Inventory
-from supply_chain.fleet.reading import Listing, Registry, is_image, read_entries, read_listing, read_offered
+from supply_chain.fleet.reading import Listing, is_image, read_entries, read_listing, read_offered
 from supply_chain.model.image import ENCRYPTED, Digest, ImageRef, Model, StoredManifest, parse_application_name
+from supply_chain.model.registry_ports import ManifestLister
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.names import Holder
 from supply_chain.text import pluralize
@@ -48,13 +49,13 @@ class ReconcileResult(Model):
         return self.model_copy(update={"without_facts": own})
 
 
-def list_applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:
+def list_applications(registry: ManifestLister, inventory: Inventory) -> tuple[str, ...]:
     """Return every application that has images in the registry or in the inventory, sorted."""
     listed = {parse_application_name(name) for prefix in (OFFERED, CURATED) for name in registry.repositories(prefix)}
     return tuple(sorted(listed | set(inventory.applications())))
 
 
-def list_all_images(registry: Registry, inventory: Inventory) -> Iterator[FleetImage]:
+def list_all_images(registry: ManifestLister, inventory: Inventory) -> Iterator[FleetImage]:
     """Yield every curated image in the registry in bare form, with what the inventory knows of it, if anything.
 
     Encrypted copies that the inventory does not know are recognised, and left out, by the tag that curation gives them.
@@ -79,7 +80,7 @@ def _is_copy(stored: StoredManifest) -> bool:
 @read_again_if_removed
 def refresh(
     application: str,
-    registry: Registry,
+    registry: ManifestLister,
     store: EvidenceStore,
     inventory: Inventory,
     host_of: Callable[[str], str],

@@ -10,10 +10,17 @@ from functools import partial
 from itertools import chain
 
 from supply_chain.concurrency import iterate_concurrently, map_concurrently
-from supply_chain.curation.rescan import BaseDecisions, Conclusion, ImageEvidence, Registry, conclude, read_evidence
+from supply_chain.curation.rescan import (
+    BaseDecisions,
+    Conclusion,
+    ImageEvidence,
+    ReportRegistry,
+    conclude,
+    read_evidence,
+)
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.statement import VULNERABILITIES
-from supply_chain.evidence.store import EvidenceStore, Repositories
+from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.exposure import (
     Fixes,
     RescanResult,
@@ -27,6 +34,7 @@ from supply_chain.fleet.exposure import (
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.where import find_invalid_names, require_package_names
 from supply_chain.model.image import ImageRef
+from supply_chain.model.registry_ports import RepositoryCreator
 from supply_chain.model.tier import TierName, is_base_repository
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.names import MinimumClassification
@@ -52,9 +60,9 @@ class RescanPorts:
     generator: SbomGenerator
     scanner: Scanner
     results: Results
-    registry: Registry
+    registry: ReportRegistry
     evidence: EvidenceStore
-    repositories: Repositories
+    repositories: RepositoryCreator
     layers: Layers
     bases: Sequence[ImageRef]
     base_decisions: BaseDecisions
@@ -214,7 +222,7 @@ def _is_better(report: Report, scanner: Scanner) -> bool:
     return report.database.knows_more_than(scanner.identify()[1])
 
 
-def _read_sbom(image: ImageEvidence, registry: Registry) -> Sbom:
+def _read_sbom(image: ImageEvidence, registry: ReportRegistry) -> Sbom:
     """Return the SBOM of record, as it was signed."""
     sbom = image.listed.read(registry.content)
     return Sbom(sbom.content, image.listed.packages, sbom.generator)

@@ -23,6 +23,7 @@ from supply_chain.lifecycle.removal_order import AT_ONCE, batch_removals, comput
 from supply_chain.lifecycle.rules import IN_FORCE, Action
 from supply_chain.lifecycle.snapshot import find_in_use
 from supply_chain.model.image import Digest, ImageRef, Model, Removal, StorageStatus
+from supply_chain.model.registry_ports import ImageArchiver, ManifestRemover
 from supply_chain.model.tier import is_base_repository
 from supply_chain.text import join_lines, summarize_error
 
@@ -74,14 +75,8 @@ class Applied(Model):
         return ", ".join(f"{len(self.of(outcome))} {outcome.value}" for outcome in Outcome)
 
 
-class Registry(Protocol):
+class LifecycleRegistry(ImageArchiver, ManifestRemover, Protocol):
     """The registry operations that change images. Temporary errors are retryable, and lose nothing."""
-
-    def archive(self, ref: ImageRef) -> None:
-        """Archive an image."""
-
-    def delete(self, repository: str, digests: Sequence[Digest]) -> tuple[Removal, ...]:
-        """Delete manifests and return what became of each."""
 
 
 class PlanJournal(Protocol):
@@ -161,7 +156,7 @@ def apply(
     repository: str,
     in_use: InUse,
     bases: Collection[Digest],
-    registry: Registry,
+    registry: LifecycleRegistry,
     present: Present,
     block: Blocker,
     journal: PlanJournal,
@@ -197,7 +192,7 @@ class _Application:
 
     repository: str
     steps: Sequence[Step]
-    registry: Registry
+    registry: LifecycleRegistry
     preconditions: Preconditions
     block: Blocker
     journal: PlanJournal

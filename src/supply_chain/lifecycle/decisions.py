@@ -14,9 +14,11 @@ from supply_chain.errors import UNREADABLE, AwsFailed, DeclarationInvalid, Suppl
 from supply_chain.evidence.image_status import Act, LifecycleDecision, PlanAct, sign_decision
 from supply_chain.evidence.provenance import find_last_provenance
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
-from supply_chain.evidence.store import EvidenceStore, Repositories
-from supply_chain.lifecycle.snapshot import INDEXES, Member, PastDeployment, group_deployments
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.lifecycle.preconditions import DeploymentLister
+from supply_chain.lifecycle.snapshot import INDEXES, PastDeployment, group_deployments
 from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, StoredManifest
+from supply_chain.model.registry_ports import DigestFinder, ImageArchiver, ManifestLister, RepositoryCreator
 from supply_chain.model.tier import (
     CURATED,
     OF_PLANS,
@@ -33,42 +35,29 @@ PLANS = name_evidence_repository(TierName.LIFECYCLE, OF_PLANS)
 """The repository of decisions about plans."""
 
 
-class Storage(Repositories, Protocol):
+class ImageStorage(RepositoryCreator, ManifestLister, DigestFinder, ImageArchiver, Protocol):
     """The registry operations that archive and restore images."""
-
-    def images(self, repository: str) -> tuple[StoredManifest, ...]:
-        """Return every manifest of a repository; none if it does not exist.
-
-        A digest may be blocked before it is curated.
-        """
-
-    def find_by_digest(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
-        """Return the images below `prefix` whose digest begins with `begins`, archived or not."""
-
-    def status(self, ref: ImageRef) -> StorageStatus:
-        """Return the storage status of an image."""
-
-    def archive(self, ref: ImageRef) -> None:
-        """Archive an image."""
 
     def restore(self, ref: ImageRef) -> object:
         """Restore an image from the archive."""
 
 
-class Surroundings(Protocol):
-    """The manifests and deployments that are related to an image now."""
-
-    def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]:
-        """Return the encrypted copies of an image."""
+class IndexLister(Protocol):
+    """Lists the indexes of images."""
 
     def list_indexes(self, ref: ImageRef) -> tuple[ImageRef, ...]:
         """Return the indexes in its repository that can be pulled and list it."""
 
-    def members(self, repository: str) -> tuple[Member, ...]:
-        """Return every manifest of a repository with what it belongs to."""
 
-    def deployments(self, application: str | None) -> tuple[PastDeployment, ...]:
-        """Return all deployments by signed records; of one application, or of all if None."""
+class RelatedManifests(IndexLister, Protocol):
+    """The encrypted copies of an image, and the indexes that list it."""
+
+    def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+        """Return the encrypted copies of an image."""
+
+
+class RelatedDeployments(RelatedManifests, DeploymentLister, Protocol):
+    """The manifests and deployments that are related to an image now."""
 
 
 class RunsFrom(Model):
@@ -149,8 +138,8 @@ class DecisionPorts:
     """The dependencies for signing a decision and carrying it out."""
 
     evidence: EvidenceStore
-    storage: Storage
-    around: Surroundings
+    storage: ImageStorage
+    around: RelatedDeployments
 
 
 def decide(
@@ -216,21 +205,7 @@ def _resolve_image(ref: ImageRef, stored: StoredManifest | None, ports: Decision
     return ref.with_digest(of) if of else ref
 
 
-class Archive(Protocol):
-    """A registry that archives images."""
-
-    def archive(self, ref: ImageRef) -> None:
-        """Archive an image."""
-
-
-class Indexes(Protocol):
-    """A finder of indexes."""
-
-    def list_indexes(self, ref: ImageRef) -> tuple[ImageRef, ...]:
-        """Return the indexes in its repository that can be pulled and list it."""
-
-
-def archive_image(ref: ImageRef, storage: Archive, around: Indexes) -> tuple[ImageRef, ...]:
+def archive_image(ref: ImageRef, storage: ImageArchiver, around: IndexLister) -> tuple[ImageRef, ...]:
     """Archive an image, after the indexes that list it, and return what was archived, in order.
 
     ECR does not archive an image that an index lists. Without this, anyone with push access could keep a blocked image
@@ -349,7 +324,14 @@ def _read_owner(deployed: PastDeployment, evidence: EvidenceStore) -> str:
 
 
 def sign_plan_answer(
-    plan: Digest, yes: bool, evidence: EvidenceStore, repositories: Repositories, *, by: str, reason: str, now: datetime
+    plan: Digest,
+    yes: bool,
+    evidence: EvidenceStore,
+    repositories: RepositoryCreator,
+    *,
+    by: str,
+    reason: str,
+    now: datetime,
 ) -> Digest:
     """Sign an answer to a plan and return the statement's digest. Its subject is the plan's digest."""
     repositories.ensure_repository(PLANS, immutable=True, key=None)

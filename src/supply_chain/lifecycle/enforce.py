@@ -13,8 +13,9 @@ from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import DIGESTS, compute_image_status, read_image_status
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.lifecycle.decisions import PLANS, Indexes, archive_image
-from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, StoredManifest
+from supply_chain.lifecycle.decisions import PLANS, RelatedManifests, archive_image
+from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus
+from supply_chain.model.registry_ports import ImageArchiver, ManifestLister
 from supply_chain.model.tier import CURATED, EVIDENCE, OFFERED, TierName
 from supply_chain.text import pluralize
 
@@ -22,24 +23,8 @@ DECISIONS = f"{EVIDENCE}{TierName.LIFECYCLE}/"
 """Prefix of the repositories that hold lifecycle decisions."""
 
 
-class Registry(Protocol):
-    """A registry that lists its repositories and archives images."""
-
-    def repositories(self, prefix: str) -> tuple[str, ...]:
-        """Return the repositories whose names begin with the prefix."""
-
-    def images(self, repository: str) -> tuple[StoredManifest, ...]:
-        """Return every manifest of a repository, archived ones too."""
-
-    def archive(self, ref: ImageRef) -> None:
-        """Archive an image."""
-
-
-class Surroundings(Indexes, Protocol):
-    """The encrypted copies of an image, and the indexes that list it."""
-
-    def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]:
-        """Return the encrypted copies of an image."""
+class ArchivingRegistry(ManifestLister, ImageArchiver, Protocol):
+    """A registry that lists its manifests and archives images."""
 
 
 class Enforced(Model):
@@ -66,7 +51,7 @@ class _Contents:
         return self.statuses.get(ref.repository, {}).get(ref.digest, StorageStatus.ARCHIVED) is StorageStatus.ACTIVE
 
 
-def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Surroundings) -> Enforced:
+def enforce_blocks(registry: ArchivingRegistry, evidence: EvidenceStore, around: RelatedManifests) -> Enforced:
     """Archive every blocked image, and each of its encrypted copies, that can be pulled under any name.
 
     An image that cannot be archived, or whose status cannot be read, is reported, and the others are still archived.
@@ -87,7 +72,7 @@ def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Surround
     return Enforced(archived=tuple(archived), failed=failed)
 
 
-def _list_decided_digests(registry: Registry) -> dict[Digest, set[str]]:
+def _list_decided_digests(registry: ArchivingRegistry) -> dict[Digest, set[str]]:
     """Return the digests with lifecycle decisions, and the repositories that hold these decisions."""
     digests: dict[Digest, set[str]] = defaultdict(set)
     for repository in registry.repositories(DECISIONS):
@@ -108,7 +93,7 @@ def _find_named(decided: dict[Digest, set[str]], contents: _Contents) -> Iterato
 
 
 def _find_pullable_parts(
-    ref: ImageRef, contents: _Contents, evidence: EvidenceStore, around: Surroundings
+    ref: ImageRef, contents: _Contents, evidence: EvidenceStore, around: RelatedManifests
 ) -> Iterator[ImageRef]:
     """Yield a blocked image and its encrypted copies, as far as they can be pulled."""
     if not compute_image_status(read_image_status(ref, evidence).evidence).block:

@@ -37,14 +37,18 @@ class InUse(Model):
     )
 
 
-class Present(Protocol):
-    """The present state, read again from its sources."""
+class DeploymentLister(Protocol):
+    """Lists deployments, and what the manifests of a repository belong to."""
 
     def members(self, repository: str) -> tuple[Member, ...]:
         """Return every manifest of a repository, archived ones too, with what it belongs to."""
 
     def deployments(self, application: str | None) -> tuple[PastDeployment, ...]:
         """Return all deployments by signed records; of one application, or of all if None."""
+
+
+class Present(DeploymentLister, Protocol):
+    """The present state, read again from its sources."""
 
     def proxies(self) -> Mapping[Digest, object]:
         """Return the reverse proxy images that environments name."""

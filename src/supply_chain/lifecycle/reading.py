@@ -15,33 +15,25 @@ from supply_chain.evidence.provenance import find_last_provenance
 from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.environment import DockerEnvironment, Environment
-from supply_chain.execution.records import Manifests, read_history
+from supply_chain.execution.records import read_history
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.reading import read_image
 from supply_chain.lifecycle.snapshot import INDEXES, EvidenceSummary, Member, PastDeployment, RepositorySnapshot
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.registry_ports import ManifestLister, ManifestReader, PushLister
 from supply_chain.model.tier import CURATED, EVIDENCE, TierName
 
 
-class Images(Protocol):
-    """The registry queries that the lifecycle needs."""
-
-    def images(self, repository: str) -> tuple[StoredManifest, ...]:
-        """Return every manifest of a repository, archived ones too."""
-
-    def repositories(self, prefix: str) -> tuple[str, ...]:
-        """Return the repositories whose names begin with the prefix."""
-
-    def list_pushes(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
-        """Return the digest and push time of every manifest that can be pulled, last push first."""
+class LifecycleImages(ManifestLister, PushLister, Protocol):
+    """A registry that lists its manifests, also by the time of their push."""
 
 
 @dataclass(frozen=True)
 class RegistryReader:
-    """The present state as the lifecycle reads it (implements `preconditions.Present` and `decisions.Surroundings`)."""
+    """The present state; implements `preconditions.Present` and `decisions.RelatedDeployments`."""
 
-    images: Images
-    manifests: Manifests
+    images: LifecycleImages
+    manifests: ManifestReader
     evidence: EvidenceStore
     environments: Callable[[], Sequence[Environment]] = tuple
     """Returns the environments whose documents can be read, as they are declared now."""

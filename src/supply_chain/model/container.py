@@ -241,7 +241,28 @@ class Logs:
         return "\n".join([*self.stdout.splitlines()[-lines:], *self.stderr.splitlines()[-lines:]])
 
 
-class Engine(Protocol):
+class ImagePuller(Protocol):
+    """Pulls images."""
+
+    def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
+        """Pull `digest` from `repository`, whose name includes the registry's host."""
+
+
+class ImageLoader(Protocol):
+    """Loads images from archives."""
+
+    def load(self, archive: Path) -> LocalImage:
+        """Load the one image of an OCI or Docker archive (a tar file)."""
+
+
+class ImageSaver(Protocol):
+    """Saves images as archives."""
+
+    def save(self, image: str, target: Path, most: int) -> bool:
+        """Write an image as an OCI archive (a tar file); return False if it has more than `most` bytes."""
+
+
+class Engine(ImagePuller, ImageLoader, ImageSaver, Protocol):
     """A container engine with the containerd image store.
 
     Several supply chains can use one engine, each under its own owner name. Objects that are created carry the owner's
@@ -257,15 +278,6 @@ class Engine(Protocol):
 
     def image(self, reference: str) -> LocalImage:
         """Return an image from the engine's store; raise `ImageNotFound` if it is not there."""
-
-    def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
-        """Pull `digest` from `repository`, whose name includes the registry's host."""
-
-    def load(self, archive: Path) -> LocalImage:
-        """Load the one image of an OCI or Docker archive (a tar file)."""
-
-    def save(self, image: str, target: Path, most: int) -> bool:
-        """Write an image as an OCI archive (a tar file); return False if it has more than `most` bytes."""
 
     def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
         """Return the images that have a name in `repository` (with the registry's host), each with all its names."""

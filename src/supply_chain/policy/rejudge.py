@@ -26,8 +26,9 @@ from supply_chain.errors import (
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.image_status import compute_image_status, read_image_status
 from supply_chain.evidence.published import CurrentVerdict, read_current_verdict
-from supply_chain.evidence.store import EvidenceStore, Repositories
+from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import ImageRef
+from supply_chain.model.registry_ports import RepositoryCreator
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.blocks import block_reasons, find_blocked_bases
 from supply_chain.policy.facts import F
@@ -55,7 +56,7 @@ class VerdictPorts(Generic[F]):
     gate: Gate
     evidence: EvidenceStore
     verdicts: EvidenceStore
-    repositories: Repositories
+    repositories: RepositoryCreator
     policy: Callable[[], GatePolicy[F]]
     """Returns the active policies of the gate; raises an error of `UNDECIDED` if there are none."""
     bases: Callable[[], Sequence[ImageRef]]

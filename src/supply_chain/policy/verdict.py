@@ -13,9 +13,10 @@ from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.image_status import LifecycleDecision, compute_image_status, read_image_status
 from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY, VerifiedStatement
-from supply_chain.evidence.store import EvidenceStore, Publisher, Repositories
+from supply_chain.evidence.store import EvidenceStore, Publisher
 from supply_chain.evidence.summary import Summary, list_verdicts, make_summary
 from supply_chain.model.image import Digest, ImageRef
+from supply_chain.model.registry_ports import RepositoryCreator
 from supply_chain.model.tier import Gate, TierName, name_curated_repository, name_evidence_repository
 from supply_chain.policy.blocks import block_reasons, find_blocked_bases, read_base_statements
 from supply_chain.policy.facts import CuratedFacts, DeployFacts, F, ImageFacts, IntakeFacts
@@ -57,7 +58,7 @@ def locate_execution_evidence(ref: ImageRef) -> ImageRef:
 
 
 def decide(
-    facts: F, policy: GatePolicy[F], repositories: Repositories, store: EvidenceStore, now: datetime
+    facts: F, policy: GatePolicy[F], repositories: RepositoryCreator, store: EvidenceStore, now: datetime
 ) -> Admitted[F] | Refused:
     """Evaluate the policy, and record a refusal; the step that follows an admission records the admission.
 
@@ -74,7 +75,7 @@ def decide(
 def record_refusal(
     refusal: Refused,
     facts: ImageFacts,
-    repositories: Repositories,
+    repositories: RepositoryCreator,
     store: EvidenceStore,
     now: datetime,
     *,

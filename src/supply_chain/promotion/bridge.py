@@ -55,11 +55,8 @@ class Message(Model):
     reason: str = ""
 
 
-class Queue(Protocol):
-    """A queue that delivers a message again until it is deleted (SQS Developer Guide, "at-least-once delivery")."""
-
-    def receive(self, *, patient: bool) -> tuple[Message, ...]:
-        """Return some messages; with `patient`, wait a while for the first one."""
+class MessageStore(Protocol):
+    """Takes and deletes messages."""
 
     def delete(self, message: Message) -> None:
         """Delete a message."""
@@ -68,7 +65,14 @@ class Queue(Protocol):
         """Send a message, with the reason if it is a dead letter."""
 
 
-class DeadLetters(Protocol):
+class Queue(MessageStore, Protocol):
+    """A queue that delivers a message again until it is deleted (SQS Developer Guide, "at-least-once delivery")."""
+
+    def receive(self, *, patient: bool) -> tuple[Message, ...]:
+        """Return some messages; with `patient`, wait a while for the first one."""
+
+
+class DeadLetters(MessageStore, Protocol):
     """A queue whose messages can all be listed."""
 
     def all(self) -> tuple[Message, ...]:
@@ -76,12 +80,6 @@ class DeadLetters(Protocol):
 
     def count(self) -> int:
         """Return the approximate number of messages, including those that are invisible now."""
-
-    def delete(self, message: Message) -> None:
-        """Delete a message."""
-
-    def send(self, body: str, reason: str = "") -> None:
-        """Send a message, with the reason if it is a dead letter."""
 
 
 class Announcer(Protocol):

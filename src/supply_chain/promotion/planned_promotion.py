@@ -13,21 +13,13 @@ from typing import Protocol
 from supply_chain.errors import RegistryFailed
 from supply_chain.evidence.summary import Summary
 from supply_chain.model.image import ImageRef, Model
+from supply_chain.model.registry_ports import ImageLister, RepositoryLister
 from supply_chain.model.tier import Gate
 from supply_chain.text import join_lines
 
 
-class Images(Protocol):
-    """The registry queries that plans need."""
-
-    def repositories(self, prefix: str) -> tuple[str, ...]:
-        """Return the repositories whose names begin with the prefix, sorted."""
-
-    def list_newest_first(self, repository: str, *, archived: bool = False) -> tuple[ImageRef, ...]:
-        """Return the images that have a tag, last push first; none if the repository does not exist.
-
-        Images that cannot be pulled, because they are archived or being restored, are included only with `archived`.
-        """
+class PromotableImages(RepositoryLister, ImageLister, Protocol):
+    """A registry whose images can be promoted."""
 
 
 class PlannedPromotion(Model):

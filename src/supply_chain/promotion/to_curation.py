@@ -17,8 +17,8 @@ from supply_chain.model.tier import CURATION_GATES, OFFERED, TierName, name_cura
 from supply_chain.policy.outcome import IMAGE_BLOCKED
 from supply_chain.policy.verdict import locate_refusals
 from supply_chain.promotion.planned_promotion import (
-    Images,
     PlannedPromotion,
+    PromotableImages,
     explain_refusal,
     make_empty_promotion,
     make_unreadable_promotion,
@@ -36,7 +36,7 @@ SHALLOW_JUNK = 200
 """Number of referrers per image that are not evidence and that a shallow look reads at most."""
 
 
-def plan_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> PlannedPromotion:
+def plan_curation(ref: ImageRef, images: PromotableImages, store: EvidenceStore) -> PlannedPromotion:
     """Return the promotion that is due for an image in `dev/*`.
 
     An image without provenance by development is not offered yet: its build may still be signing. Only the newest
@@ -47,7 +47,7 @@ def plan_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Planne
     return _decide_newest(ref, store)
 
 
-def plan_newest_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> PlannedPromotion:
+def plan_newest_curation(ref: ImageRef, images: PromotableImages, store: EvidenceStore) -> PlannedPromotion:
     """Return the promotion of the newest offered image of an application; `ref` is any pushed image of it.
 
     So a run that a push started also decides on every push before it.
@@ -58,7 +58,7 @@ def plan_newest_curation(ref: ImageRef, images: Images, store: EvidenceStore) ->
 
 
 def find_missed_curations(
-    images: Images, store: EvidenceStore, *, shallow: bool = False
+    images: PromotableImages, store: EvidenceStore, *, shallow: bool = False
 ) -> tuple[PlannedPromotion, ...]:
     """Return the promotions of each application's newest offered image that has no decision yet.
 

@@ -33,8 +33,8 @@ from supply_chain.policy.outcome import BASE_BLOCKED, IMAGE_BLOCKED
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import read_execution_statements
 from supply_chain.promotion.planned_promotion import (
-    Images,
     PlannedPromotion,
+    PromotableImages,
     explain_refusal,
     make_empty_promotion,
     make_unreadable_promotion,
@@ -56,7 +56,7 @@ what follows from them."""
 class PromotionSources:
     """What promotions to environments are planned from."""
 
-    images: Images
+    images: PromotableImages
     store: EvidenceStore
     read: Callable[[str], Environment]
     """Returns an environment by its name; raises `SettingInvalid` if there is none."""

@@ -130,7 +130,7 @@ def hand_over(url: str, checksum: str, target: Path, timeout: float, allowance: 
 class Nothing:
     """A registry listing without images."""
 
-    def list_newest_first(self, repository: str, tag_prefix: str = "") -> tuple[()]:
+    def list_newest_first(self, repository: str, tag_prefix: str = "", *, archived: bool = False) -> tuple[()]:
         return ()
 
 

@@ -16,7 +16,7 @@ from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.records import record
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.reading import read_image as read_known
-from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, find_bases_in_use, find_needed
+from supply_chain.lifecycle.apply import Entry, LifecycleRegistry, Outcome, apply, find_bases_in_use, find_needed
 from supply_chain.lifecycle.decisions import decide
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle
@@ -109,7 +109,7 @@ def planned(shop: Shop, repository: Repository, *images: Content) -> Plan:
     return plan_lifecycle(shop.read.read_snapshot(released_images(shop, repository, *images), tonight), RULES, tonight)
 
 
-def carried_out(tonight: Plan, registry: Registry, shop: Shop, journal: FileJournal) -> list[Entry]:
+def carried_out(tonight: Plan, registry: LifecycleRegistry, shop: Shop, journal: FileJournal) -> list[Entry]:
     """Apply the plan to each repository and return the journal's entries."""
     needed, bases = find_needed(tonight, shop.read, {}, {}), find_bases_in_use(tonight, shop.read)
     done = [

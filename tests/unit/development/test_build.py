@@ -65,7 +65,7 @@ class World:
         self.granted, self.loaded = [], []
         self.more = ()
 
-    def list_newest_first(self, repository, tag_prefix=""):
+    def list_newest_first(self, repository, tag_prefix="", *, archived=False):
         self.looked.append((repository, tag_prefix))
         return self.images
 

@@ -50,8 +50,10 @@ from supply_chain.adapters.image.tar_entry import Entry
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckIncomplete, ScannerFailed
 from supply_chain.evidence.examination import Examination
+from supply_chain.model.container import ImageSaver
 from supply_chain.model.declaration import Runtime
 from supply_chain.model.image import Digest, ImageRef, digest_of, list_blobs
+from supply_chain.model.registry_ports import ManifestReader
 from supply_chain.scratch import make_scratch_directory
 
 MANY = 10_000
@@ -67,19 +69,12 @@ UNREADABLE = (tarfile.TarError, OSError, EOFError, zlib.error, zstandard.ZstdErr
 """Errors that reading an invalid layer can raise."""
 
 
-class Engine(Protocol):
-    """The engine's method that reading needs."""
-
-    def save(self, image: str, target: Path, most: int) -> bool:
-        """Write an image as an OCI archive (a tar file); return False if it has more than `most` bytes."""
-
-
 IsSearched = Callable[[str, str | None], bool]
 """Returns whether another check searches a file of this SHA-256 for secrets; with a path, as it is searched there."""
 
 
 def read_contents(
-    engine: Engine,
+    engine: ImageSaver,
     image: str,
     most: int,
     is_searched: IsSearched = lambda _sha256, _path: False,
@@ -442,18 +437,15 @@ def _mentions_secret(content: bytes) -> bool:
     return any(SPEAKS.search(text) for text in decode_texts(content))
 
 
-class Registry(Protocol):
-    """The registry's methods that reading needs."""
-
-    def manifest(self, ref: ImageRef) -> dict[str, Any]:
-        """Return the manifest of an image."""
+class LayerRegistry(ManifestReader, Protocol):
+    """A registry from which layers are downloaded."""
 
     def download(self, repository: str, digest: Digest, target: Path, size: int) -> None:
         """Write a blob of `size` bytes to a file and verify its digest."""
 
 
 def examine_image(
-    registry: Registry, ref: ImageRef, sources: PackageSources = NO_SOURCES
+    registry: LayerRegistry, ref: ImageRef, sources: PackageSources = NO_SOURCES
 ) -> tuple[Examination, PackagedFiles]:
     """Return the facts about an image in the registry that an SBOM does not contain, and its packages' own files.
 

@@ -7,7 +7,7 @@ read again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol, Self
@@ -27,7 +27,8 @@ from supply_chain.execution.enforcement.policies import (
     EnforcedNamespace,
 )
 from supply_chain.execution.isolation import collector
-from supply_chain.model.image import Digest, ImageRef, Model, StoredManifest
+from supply_chain.model.image import Digest, ImageRef, Model
+from supply_chain.model.registry_ports import ManifestLister
 from supply_chain.model.tier import CURATED, Gate, name_curated_repository, name_verdict_repository
 
 OTHER_KEYS = ("environment", REPOSITORIES, LAPSED_IMAGES, COLLECTOR, PROGRAM)
@@ -137,16 +138,6 @@ class Parameters(Protocol):
         """
 
 
-class VerdictListing(Protocol):
-    """Lists the repositories of published verdicts."""
-
-    def repositories(self, prefix: str) -> Sequence[str]:
-        """Return the names of the repositories that begin with `prefix`."""
-
-    def images(self, repository: str) -> Sequence[StoredManifest]:
-        """Return every manifest of a repository."""
-
-
 @dataclass(frozen=True)
 class AdmissionPorts:
     """What decides which images a namespace admits, and where that is written."""
@@ -155,7 +146,7 @@ class AdmissionPorts:
     """The registry's host, as pods name it."""
     verdicts: EvidenceStore
     """The published verdicts."""
-    listing: VerdictListing
+    listing: ManifestLister
     deployed: Callable[[str], Collection[ImageRef]]
     """Returns the images that should run in an environment by the signed deployment records."""
     parameters: Parameters

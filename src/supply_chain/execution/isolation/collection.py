@@ -11,13 +11,14 @@ import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import ImageDamaged
+from supply_chain.evidence.encryption import KeyWrapper
 from supply_chain.model.image import Digest, Model, digest_of
 
 NONCE, KEY = 12, 32
@@ -72,13 +73,6 @@ class SealedBundle(Model):
     context: dict[str, str] = Field(
         description="the KMS encryption context; as JSON with sorted keys also the additional authenticated data"
     )
-
-
-class Wrapper(Protocol):
-    """Wraps keys."""
-
-    def wrap(self, key: str, secret: bytes, context: dict[str, str]) -> bytes:
-        """Encrypt up to 4 KiB, bound to `context`; raise `KeyUnusable` or `AccessDenied`."""
 
 
 def make_item(name: str, content: bytes, at: datetime, *, truncated: bool = False) -> tuple[CollectedItem, bytes]:
@@ -141,7 +135,7 @@ def unseal(sealed: SealedBundle, content: bytes, key: bytes) -> bytes:
     )
 
 
-def wrap_key(keys: Wrapper, key: str, secret: bytes, context: Mapping[str, str]) -> str:
+def wrap_key(keys: KeyWrapper, key: str, secret: bytes, context: Mapping[str, str]) -> str:
     """Return the wrapped key of a bundle, base64."""
     return base64.b64encode(keys.wrap(key, secret, dict(context))).decode()
 

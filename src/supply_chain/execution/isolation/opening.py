@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 from supply_chain.errors import (
     AccessDenied,
@@ -22,13 +21,14 @@ from supply_chain.errors import (
     ImageNotFound,
 )
 from supply_chain.evidence.clock import SKEW
+from supply_chain.evidence.encryption import KeyUnwrapper
 from supply_chain.evidence.reading import read_statements
 from supply_chain.evidence.statement import ISOLATION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.isolation.collection import CollectedItem, unseal
 from supply_chain.execution.isolation.record import IsolationRecord
-from supply_chain.execution.supply import Unwrapper
 from supply_chain.model.image import ImageRef, digest_of
+from supply_chain.model.registry_ports import ContentReader
 from supply_chain.model.tier import TierName
 from supply_chain.policy.verdict import locate_execution_evidence
 from supply_chain.scratch import make_scratch_directory
@@ -36,13 +36,6 @@ from supply_chain.text import summarize_error
 
 RECORD = "isolation.json"
 """The file with the signed record, next to those of the bundle."""
-
-
-class Contents(Protocol):
-    """Reads referrers."""
-
-    def content(self, referrer: ImageRef) -> bytes:
-        """Return the only layer of a referrer; raise `ImageDamaged` for another digest, or the registry's errors."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ class OpenedBundle:
 
 
 def open_bundle(
-    ref: ImageRef, case: str | None, evidence: EvidenceStore, registry: Contents, keys: Unwrapper
+    ref: ImageRef, case: str | None, evidence: EvidenceStore, registry: ContentReader, keys: KeyUnwrapper
 ) -> OpenedBundle:
     """Verify and decrypt what was collected of an isolated image; `case` may be None if there is only one.
 

@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Protocol
 
 from supply_chain.errors import UNREADABLE, DeploymentFailed, ImageNotFound
+from supply_chain.evidence.encryption import KeyWrapper
 from supply_chain.evidence.statement import ISOLATION
-from supply_chain.evidence.store import CREATED, EvidenceStore, Repositories
+from supply_chain.evidence.store import CREATED, EvidenceStore
 from supply_chain.execution.deployment import Deployment, Expected, read_deployed_image
 from supply_chain.execution.isolation.case import Case, Stage
 from supply_chain.execution.isolation.collection import (
     Collection,
     SealedBundle,
-    Wrapper,
     encrypt,
     pack,
     wrap_key,
@@ -23,6 +23,7 @@ from supply_chain.execution.isolation.collection import (
 from supply_chain.execution.isolation.record import Custody, IsolationRecord, Recovery, find_isolation, find_record
 from supply_chain.execution.isolation.settings import RecoveryMode
 from supply_chain.model.image import ImageRef, digest_of
+from supply_chain.model.registry_ports import RepositoryCreator
 from supply_chain.model.tier import TierName, name_curated_repository
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted, Refused
@@ -63,8 +64,8 @@ class IsolationPorts:
 
     isolator: Isolator
     evidence: EvidenceStore
-    repositories: Repositories
-    keys: Wrapper
+    repositories: RepositoryCreator
+    keys: KeyWrapper
     key: Callable[[], str]
     """Returns the KMS key that seals bundles; raises `SettingInvalid` without one."""
     list_isolations: Callable[[str], Sequence[IsolationRecord]]

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from supply_chain.errors import ImageDamaged, ImageNotFound
 from supply_chain.model.image import Digest, ImageRef
+from supply_chain.model.registry_ports import ManifestReader
 
 DIGEST = TypeAdapter[Digest](Digest)
 
 
-class Manifests(Protocol):
-    """A registry whose manifests can be read."""
-
-    def manifest(self, ref: ImageRef) -> Mapping[str, Any]:
-        """Return a manifest, verified by its digest; raise `ImageNotFound` if there is none."""
-
-
-def has_same_content(registry: Manifests, ref: ImageRef, digest: Digest) -> bool:
+def has_same_content(registry: ManifestReader, ref: ImageRef, digest: Digest) -> bool:
     """Return whether another digest in an image's repository is a manifest of the same configuration and layers.
 
     Manifests differ in their annotations too, such as the revision. A node stores such images as one, and names as the
