@@ -25,11 +25,15 @@ from supply_chain.policy.people import sign_as_person
 from supply_chain.policy.reading import read_execution_statements
 from supply_chain.policy.verdict import locate_execution_evidence
 from supply_chain.promotion.planned_promotion import PlannedPromotion, select_reportable_promotions
-from supply_chain.promotion.to_curation import find_missed_curations, plan_curation, plan_newest_curation
+from supply_chain.promotion.to_curation import (
+    find_missed_curations,
+    plan_newest_promotion_to_curation,
+    plan_promotion_to_curation,
+)
 from supply_chain.promotion.to_environment import (
     PromotionSources,
     find_missed_deployments,
-    plan_deployment,
+    plan_promotion_to_environment,
     skip_unhealthy,
 )
 
@@ -44,7 +48,7 @@ async def await_evidence_step(ref: ImageRef, ports: CurationPorts, seconds: floa
     with suppress(*UNREADABLE):  # the image may be superseded all the same
         if await run_in_thread(store.read_verified, ref, TierName.DEVELOPMENT, PROVENANCE):
             return True
-    if not (await run_in_thread(plan_curation, ref, ports.repositories, store)).awaits_evidence:
+    if not (await run_in_thread(plan_promotion_to_curation, ref, ports.repositories, store)).awaits_evidence:
         return True  # a newer image was pushed
     while time.monotonic() < until:
         if await run_in_thread(store.read_verified, ref, TierName.DEVELOPMENT, PROVENANCE):
@@ -59,15 +63,17 @@ def plan_curation_step(ref: ImageRef, ports: CurationPorts, *, newest: bool = Fa
 
     With `newest`, if none is due for that image, return that of its application's newest offered image.
     """
-    promotion = plan_curation(ref, ports.repositories, ports.evidence)
-    return plan_newest_curation(ref, ports.repositories, ports.evidence) if newest and not promotion.to else promotion
+    promotion = plan_promotion_to_curation(ref, ports.repositories, ports.evidence)
+    if newest and not promotion.to:
+        return plan_newest_promotion_to_curation(ref, ports.repositories, ports.evidence)
+    return promotion
 
 
 @step("plan the promotion to an environment")
 async def plan_deployment_step(ref: ImageRef, after: str | None, ports: ExecutionPorts) -> PlannedPromotion:
     """Return the promotion that is due for a curated image: its environment, and whether a person must decide first."""
     sources = _sources(ports)
-    return await _skip_unhealthy(await run_in_thread(plan_deployment, ref, after, sources), sources)
+    return await _skip_unhealthy(await run_in_thread(plan_promotion_to_environment, ref, after, sources), sources)
 
 
 async def _skip_unhealthy(promotion: PlannedPromotion, sources: PromotionSources) -> PlannedPromotion:

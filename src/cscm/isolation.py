@@ -1,17 +1,45 @@
-"""Command `cscm unseal`: open what was collected of an isolated application."""
+"""Commands `cscm isolate` and `unseal`: isolate an application, and open what was collected of it."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from cscm.options import Image, as_json
-from cscm.running import print_result
+from cscm.options import Image, Words, as_json, by
+from cscm.running import print_result, run, verbose
 from cscm.session import load_execution_ports
 from supply_chain.execution.isolation.opening import open_bundle, write_bundle
 from supply_chain.fleet.find import find
 from supply_chain.model.tier import CURATED
+
+
+def _split_place(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, str]:
+    environment, _, application = value.partition("/")
+    if not environment or not application:
+        raise click.BadParameter(f"{value!r} is not ENVIRONMENT/APPLICATION, such as staging/hello")
+    return environment, application
+
+
+@click.command()
+@click.argument("place", metavar="ENVIRONMENT/APPLICATION", callback=_split_place)
+@click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
+@by
+@as_json
+@verbose
+def isolate(place: tuple[str, str], reason: str, by: str, as_json: bool, verbose: bool) -> None:
+    """Isolate an application in a cluster: deny all its traffic, seal what it left as evidence, and roll back.
+
+    What runs is kept in quarantine. After an interruption, repeat the command.
+
+    \b
+    Example:
+      cscm isolate production/hello --reason "It connects to an unknown host"
+    """
+    environment, application = place
+    parameters = {"environment": environment, "application": application, "reason": reason, "by": by}
+    run("flows.isolate:isolate", as_json, verbose, **parameters, since=datetime.now(UTC))
 
 
 @click.command()
@@ -35,4 +63,7 @@ def unseal(image: str, directory: Path, case: str | None, as_json: bool) -> None
     print_result(opened.record, as_json)
 
 
-COMMANDS = (unseal,)
+COMMANDS = (
+    isolate,
+    unseal,
+)

@@ -6,16 +6,14 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cscm.options import Image, Words, as_json, by, complete_from, environments
+from cscm.options import Image, as_json, complete_from, environments
 from cscm.running import run, verbose
-from cscm.signing import key_option, signer_option, use_key
 from orchestration.project import find_project
 from supply_chain.errors import Cancelled, LaptopMissing, SupplyChainError
 from supply_chain.model.declaration import list_bases, make_json_schema, read_declaration
@@ -31,13 +29,13 @@ MODULES = {
     "events": ("bridge", "events"),
     "fleet": ("images", "where", "explain"),
     "hook": ("hook",),
-    "isolation": ("unseal",),
+    "isolation": ("isolate", "unseal"),
     "laptop": ("up", "down", "status", "doctor", "reset"),
     "lifecycle": ("lifecycle", "block", "unblock", "hold", "unhold"),
     "outside": ("key", "registry-token", "verdict"),
     "people": ("people", "waive", "waivers", "review", "reviews"),
     "policy": ("policy",),
-    "promotion": ("freeze", "unfreeze", "break-glass"),
+    "promotion": ("approve", "freeze", "unfreeze", "break-glass"),
     "register": ("register",),
     "vex": ("vex",),
 }
@@ -189,60 +187,6 @@ def deploy(image: str, environment: str, force: bool, as_json: bool, verbose: bo
       cscm deploy 3fb1a90c7d2e --environment staging
     """
     run("flows.deploy:deploy", as_json, verbose, image=image, environment=environment, force=force)
-
-
-@main.command()
-@click.argument("image", type=Image())
-@click.option("--environment", required=True, help="Decide about this environment.", shell_complete=environments)
-@signer_option(required=True)
-@click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
-@key_option(default="")
-@click.option("--deny", is_flag=True, help="Deny it, which overrides an earlier approval.")
-@as_json
-@verbose
-def approve(
-    image: str, environment: str, by: str, reason: str, key: str, deny: bool, as_json: bool, verbose: bool
-) -> None:
-    """Sign your approval or denial of IMAGE for an environment.
-
-    Some environments count only what you sign with a key of your own (--key).
-
-    IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough.
-
-    \b
-    Example:
-      cscm approve 3fb1a90c7d2e --environment production --by "Ann Lee" --reason "Load test passed"
-    """
-    use_key(key)
-    parameters = {"image": image, "environment": environment, "by": by, "reason": reason, "key": key, "deny": deny}
-    run("flows.promote:approve", as_json, verbose, **parameters)
-
-
-def _split_place(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, str]:
-    environment, _, application = value.partition("/")
-    if not environment or not application:
-        raise click.BadParameter(f"{value!r} is not ENVIRONMENT/APPLICATION, such as staging/hello")
-    return environment, application
-
-
-@main.command()
-@click.argument("place", metavar="ENVIRONMENT/APPLICATION", callback=_split_place)
-@click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
-@by
-@as_json
-@verbose
-def isolate(place: tuple[str, str], reason: str, by: str, as_json: bool, verbose: bool) -> None:
-    """Isolate an application in a cluster: deny all its traffic, seal what it left as evidence, and roll back.
-
-    What runs is kept in quarantine. After an interruption, repeat the command.
-
-    \b
-    Example:
-      cscm isolate production/hello --reason "It connects to an unknown host"
-    """
-    environment, application = place
-    parameters = {"environment": environment, "application": application, "reason": reason, "by": by}
-    run("flows.isolate:isolate", as_json, verbose, **parameters, since=datetime.now(UTC))
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""Commands `cscm freeze`, `unfreeze` and `break-glass`: stop promotions by events, and deploy a refused image."""
+"""Commands of people about promotions: `cscm approve`, `freeze`, `unfreeze` and `break-glass`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,35 @@ import click
 from cscm.options import Image, Words, as_json, by, environments
 from cscm.running import run, verbose
 from cscm.session import use_prefect
-from cscm.signing import key_option, use_key
+from cscm.signing import key_option, signer_option, use_key
 from supply_chain.text import sanitize_text
+
+
+@click.command()
+@click.argument("image", type=Image())
+@click.option("--environment", required=True, help="Decide about this environment.", shell_complete=environments)
+@signer_option(required=True)
+@click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
+@key_option(default="")
+@click.option("--deny", is_flag=True, help="Deny it, which overrides an earlier approval.")
+@as_json
+@verbose
+def approve(
+    image: str, environment: str, by: str, reason: str, key: str, deny: bool, as_json: bool, verbose: bool
+) -> None:
+    """Sign your approval or denial of IMAGE for an environment.
+
+    Some environments count only what you sign with a key of your own (--key).
+
+    IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough.
+
+    \b
+    Example:
+      cscm approve 3fb1a90c7d2e --environment production --by "Ann Lee" --reason "Load test passed"
+    """
+    use_key(key)
+    parameters = {"image": image, "environment": environment, "by": by, "reason": reason, "key": key, "deny": deny}
+    run("flows.promote:approve", as_json, verbose, **parameters)
 
 
 @click.command()
@@ -92,4 +119,4 @@ def break_glass(**options: Any) -> None:
     run("flows.break_glass:break_glass", options.pop("as_json"), options.pop("verbose"), **options)
 
 
-COMMANDS = (freeze, unfreeze, break_glass)
+COMMANDS = (approve, freeze, unfreeze, break_glass)

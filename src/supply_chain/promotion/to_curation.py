@@ -36,7 +36,7 @@ SHALLOW_JUNK = 200
 """Number of referrers per image that are not evidence and that a shallow look reads at most."""
 
 
-def plan_curation(ref: ImageRef, images: PromotableImages, store: EvidenceStore) -> PlannedPromotion:
+def plan_promotion_to_curation(ref: ImageRef, images: PromotableImages, store: EvidenceStore) -> PlannedPromotion:
     """Return the promotion that is due for an image in `dev/*`.
 
     An image without provenance by development is not offered yet: its build may still be signing. Only the newest
@@ -47,14 +47,16 @@ def plan_curation(ref: ImageRef, images: PromotableImages, store: EvidenceStore)
     return _decide_newest(ref, store)
 
 
-def plan_newest_curation(ref: ImageRef, images: PromotableImages, store: EvidenceStore) -> PlannedPromotion:
+def plan_newest_promotion_to_curation(
+    ref: ImageRef, images: PromotableImages, store: EvidenceStore
+) -> PlannedPromotion:
     """Return the promotion of the newest offered image of an application; `ref` is any pushed image of it.
 
     So a run that a push started also decides on every push before it.
     """
     if offered := _find_last_offered(images.list_newest_first(ref.repository), store):
         return _decide_newest(offered, store)
-    return plan_curation(ref, images, store)
+    return plan_promotion_to_curation(ref, images, store)
 
 
 def find_missed_curations(

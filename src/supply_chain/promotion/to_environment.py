@@ -72,7 +72,7 @@ class PromotionSources:
         return is_released(own, ref.digest, self.store.now())
 
 
-def plan_deployment(ref: ImageRef, after: str | None, sources: PromotionSources) -> PlannedPromotion:
+def plan_promotion_to_environment(ref: ImageRef, after: str | None, sources: PromotionSources) -> PlannedPromotion:
     """Return the promotion of an image in `curated/*` to its first declared environment, or to the one after `after`.
 
     The image must have soaked in `after`. It never replaces an image that was curated after it. Raise
@@ -128,7 +128,7 @@ def _plan_all(newest: ImageRef, sources: PromotionSources) -> Sequence[PlannedPr
 
 def _plan_promotable(ref: ImageRef, after: str | None, sources: PromotionSources) -> PlannedPromotion:
     try:
-        return plan_deployment(ref, after, sources)
+        return plan_promotion_to_environment(ref, after, sources)
     except (DeclarationInvalid, RuleNotEvaluated, SettingInvalid) as error:
         return make_unreadable_promotion(ref, join_lines(error))
 

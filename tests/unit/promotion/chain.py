@@ -21,8 +21,16 @@ from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.verdict import locate_execution_evidence, locate_verdicts
-from supply_chain.promotion.to_curation import find_missed_curations, plan_curation, plan_newest_curation
-from supply_chain.promotion.to_environment import PromotionSources, find_missed_deployments, plan_deployment
+from supply_chain.promotion.to_curation import (
+    find_missed_curations,
+    plan_newest_promotion_to_curation,
+    plan_promotion_to_curation,
+)
+from supply_chain.promotion.to_environment import (
+    PromotionSources,
+    find_missed_deployments,
+    plan_promotion_to_environment,
+)
 from tests.support.pieces import Pieces
 from tests.support.policies import DEPLOY
 
@@ -139,13 +147,13 @@ class Chain:
     # the functions under test
 
     def to_curation(self, number):
-        return plan_curation(self.dev(number), self.ecr, self.pieces.world.store(CURATION))
+        return plan_promotion_to_curation(self.dev(number), self.ecr, self.pieces.world.store(CURATION))
 
     def newest(self, number):
-        return plan_newest_curation(self.dev(number), self.ecr, self.pieces.world.store(CURATION))
+        return plan_newest_promotion_to_curation(self.dev(number), self.ecr, self.pieces.world.store(CURATION))
 
     def onward(self, number, after=None):
-        return plan_deployment(self.curated(number), after, self._sources)
+        return plan_promotion_to_environment(self.curated(number), after, self._sources)
 
     def missed(self, *, shallow=False):
         found = find_missed_curations(self.ecr, self.pieces.world.store(CURATION), shallow=shallow)

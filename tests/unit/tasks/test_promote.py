@@ -155,7 +155,7 @@ async def test_unhealthy_soaked_image_does_not_move(monkeypatch, changes, deploy
     """An approval may take days; the state of another image in its place does not matter."""
     promotion = PlannedPromotion(image=REF, to="production", after="staging")
     soaking = None if changes is None else continue_soak(None, look(0, expected_digest=REF.digest, running=REF.digest))
-    monkeypatch.setattr(promote, "plan_deployment", lambda *_: promotion)
+    monkeypatch.setattr(promote, "plan_promotion_to_environment", lambda *_: promotion)
     monkeypatch.setattr(promote, "find_missed_deployments", lambda *_: (promotion,))
     runs = SimpleNamespace(environment="staging", application="hello", digest=deployed)
     monkeypatch.setattr(promote, "read_expected", lambda *_: (runs,))
@@ -260,7 +260,7 @@ async def test_wait_for_evidence_is_limited_to_a_minute(world, monkeypatch, come
             image=ref, awaits_evidence=not curation.read_verified(ref, TierName.DEVELOPMENT, PROVENANCE)
         )
 
-    monkeypatch.setattr(promote, "plan_curation", plan)
+    monkeypatch.setattr(promote, "plan_promotion_to_curation", plan)
     monkeypatch.setattr(promote, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(asyncio, "sleep", AsyncMock(side_effect=later))
 
