@@ -1,4 +1,4 @@
-"""Flows `block`, `unblock`, `hold`, `unhold` and `enforce`: sign and apply lifecycle decisions about images."""
+"""Flows `block`, `unblock`, `hold`, `unhold` and `archive-blocked`: sign and apply lifecycle decisions about images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from orchestration.steps import run_in_thread
 from supply_chain.evidence.image_status import Act
 from supply_chain.evidence.personal_decision import Words
 from supply_chain.fleet.find import find_stored
+from supply_chain.lifecycle.blocked_images import ArchivedImages
 from supply_chain.lifecycle.decisions import DecisionResult
-from supply_chain.lifecycle.enforce import Enforced
-from tasks.lifecycle import decide_step, enforce_step
+from tasks.lifecycle import archive_blocked_step, decide_step
 
 
 @flow(name="block", flow_run_name=name_run_by_image)
@@ -73,13 +73,11 @@ async def unhold(image: str, reason: Words, by: Words, key: str = "") -> Decisio
     return await _decide(image, Act.UNHOLD, reason, by, key)
 
 
-@flow(name="enforce", flow_run_name="enforce blocks")
-async def enforce() -> Enforced:
+@flow(name="archive-blocked", flow_run_name="archive blocked images")
+async def archive_blocked() -> ArchivedImages:
     """Archive every blocked image that was pushed again, under any name."""
-    enforced = await enforce_step(await LifecyclePorts.aload())
-    if enforced.failed:
-        return complete_as("Unenforced", str(enforced), enforced)
-    return enforced
+    archived = await archive_blocked_step(await LifecyclePorts.aload())
+    return complete_as("Unarchived", str(archived), archived) if archived.failed else archived
 
 
 async def _decide(image: str, act: Act, reason: Words, by: Words, key: str) -> DecisionResult:

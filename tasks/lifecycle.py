@@ -20,8 +20,8 @@ from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import LIFTS, Act, LifecycleDecision
 from supply_chain.fleet.image import FleetImage
 from supply_chain.lifecycle.apply import Entry, apply, find_bases_in_use, find_needed
+from supply_chain.lifecycle.blocked_images import ArchivedImages, archive_blocked_images
 from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult, decide, sign_plan_answer
-from supply_chain.lifecycle.enforce import Enforced, enforce_blocks
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.preconditions import InUse
@@ -120,10 +120,10 @@ def decide_step(ref: ImageRef, act: Act, by: str, reason: str, ports: LifecycleP
     return decide(ref, act, ports.decision_ports, by=by, reason=reason, now=read_clock(), sign=sign, on_result=_emit)
 
 
-@step("enforce blocks")
-def enforce_step(ports: LifecyclePorts) -> Enforced:
+@step("archive blocked images")
+def archive_blocked_step(ports: LifecyclePorts) -> ArchivedImages:
     """Archive blocked images that can be pulled again, under whatever name."""
-    return enforce_blocks(ports.repositories, ports.evidence, ports.reader)
+    return archive_blocked_images(ports.repositories, ports.evidence, ports.reader)
 
 
 def _emit(result: DecisionResult) -> None:

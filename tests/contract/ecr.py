@@ -197,7 +197,7 @@ class EcrContract:
         assert (before, harness.ecr.status(ref)) == (ACTIVE, ARCHIVED)
 
     def test_push_of_archived_image_restores_it(self, harness: Harness) -> None:
-        """Whoever may push can do this, so blocks are enforced again and again."""
+        """Whoever may push can do this, so blocked images are archived again and again."""
         ref, content = harness.push("one")
         harness.ecr.archive(ref)
 

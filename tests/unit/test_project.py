@@ -313,14 +313,14 @@ def test_deployments_started_by_events_have_tag_for_alerts() -> None:
 
 
 def test_shipped_automations_are_valid_and_name_remedy() -> None:
-    """They cover failed, late, foreign, unenforced and unprotected runs, failed actions and a lost worker."""
+    """They cover failed, late, foreign, unarchived and unprotected runs, failed actions and a lost worker."""
     found = read_automations(ROOT / "deployments/automations")
 
     expected = {name for each in found for name in each.trigger.expect}
     assert expected == {
         "prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.Late",
         "prefect.automation.action.failed", "prefect.flow-run.Foreign", "prefect.work-pool.not-ready",
-        "prefect.flow-run.Unenforced", "cscm.environment.unprotected",
+        "prefect.flow-run.Unarchived", "cscm.environment.unprotected",
     }  # fmt: skip
     for each in found:
         (parameters,) = (a["parameters"] for a in translate_to_prefect(each, {"type": "run-deployment"})["actions"])

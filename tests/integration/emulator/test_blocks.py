@@ -18,8 +18,8 @@ from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import DIGESTS, Act, compute_image_status, read_image_status
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.lifecycle.blocked_images import archive_blocked_images
 from supply_chain.lifecycle.decisions import DecisionPorts, decide
-from supply_chain.lifecycle.enforce import enforce_blocks
 from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
@@ -223,7 +223,7 @@ def test_lifecycle_archives_a_blocked_image_that_is_pushed_again(account: Accoun
         ).raise_for_status()
         assert http.get(f"/v2/curated/shop/manifests/{blocked}").status_code == 200
 
-        found = enforce_blocks(ecr, evidence, RegistryReader(ecr, evidence.referrers, evidence))  # type: ignore[arg-type]
+        found = archive_blocked_images(ecr, evidence, RegistryReader(ecr, evidence.referrers, evidence))  # type: ignore[arg-type]
 
         names = {each.repository for each in found.archived}
         assert names >= {"curated/shop", "dev/other"} and not found.failed

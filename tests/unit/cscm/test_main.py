@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import pytest
 from click.testing import CliRunner
@@ -279,10 +280,14 @@ def test_bases_with_json_prints_image_refs(monkeypatch):
     assert json.loads(CliRunner().invoke(main, ["bases", "--json"]).output) == [REF.model_dump()]
 
 
-@pytest.mark.parametrize("name", ["chain", "build", "curate", "deploy", "monitor", "bases", "status", "doctor"])
+@pytest.mark.parametrize(
+    "name", ["chain", "build", "curate", "deploy", "approve", "isolate", "monitor", "bases", "status", "doctor"]
+)
 def test_command_with_result_has_json_option(name):
     """Programs should not have to parse text for people."""
-    assert "--json" in {option for each in main.commands[name].params for option in each.opts}
+    command = main.get_command(click.Context(main), name)
+
+    assert command and "--json" in {option for each in command.params for option in each.opts}
 
 
 @pytest.mark.parametrize(

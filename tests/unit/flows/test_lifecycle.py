@@ -14,6 +14,7 @@ from supply_chain.evidence.image_status import Act
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome
+from supply_chain.lifecycle.blocked_images import ArchivedImages
 from supply_chain.lifecycle.plan import Plan, write_plan
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from supply_chain.lifecycle.preconditions import InUse
@@ -366,3 +367,22 @@ async def test_lifecycle_decision_is_signed_as_lifecycle(run, monkeypatch, act):
 
     assert await getattr(image_decisions, act.value).fn("hello", "because", "ann") == "ruled"
     assert asked == ["hello", (ref(1), act, "ann", "because", "lifecycle")]
+
+
+@pytest.mark.parametrize(("failed", "state"), [({}, None), ({"curated/a@sha256:1": "it is gone"}, "Unarchived")])
+async def test_run_with_unarchived_blocked_image_ends_as_unarchived(run, monkeypatch, failed, state):
+    """The state names the image and why it can still be pulled."""
+
+    async def archive(ports):
+        assert ports.name == "lifecycle"
+        return ArchivedImages(archived=(ref(1),), failed=failed)
+
+    monkeypatch.setattr(image_decisions, "archive_blocked_step", archive)
+
+    ended = await image_decisions.archive_blocked.fn()
+
+    if state is None:
+        assert ended == ArchivedImages(archived=(ref(1),))
+    else:
+        assert isinstance(ended, State) and ended.name == state
+        assert ended.message and "not archived: curated/a@sha256:1: it is gone" in ended.message

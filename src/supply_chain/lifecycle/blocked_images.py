@@ -1,4 +1,4 @@
-"""Enforcement of blocks: archive blocked images again that can be pulled, as any push restores an archived image."""
+"""Archive blocked images again that can be pulled, as any push restores an archived image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ArchivingRegistry(ManifestLister, ImageArchiver, Protocol):
     """A registry that lists its manifests and archives images."""
 
 
-class Enforced(Model):
+class ArchivedImages(Model):
     """The images that were archived again, and those that could not be."""
 
     archived: tuple[ImageRef, ...] = Field(
@@ -51,7 +51,9 @@ class _Contents:
         return self.statuses.get(ref.repository, {}).get(ref.digest, StorageStatus.ARCHIVED) is StorageStatus.ACTIVE
 
 
-def enforce_blocks(registry: ArchivingRegistry, evidence: EvidenceStore, around: RelatedManifests) -> Enforced:
+def archive_blocked_images(
+    registry: ArchivingRegistry, evidence: EvidenceStore, around: RelatedManifests
+) -> ArchivedImages:
     """Archive every blocked image, and each of its encrypted copies, that can be pulled under any name.
 
     An image that cannot be archived, or whose status cannot be read, is reported, and the others are still archived.
@@ -69,7 +71,7 @@ def enforce_blocks(registry: ArchivingRegistry, evidence: EvidenceStore, around:
                 archived += archive_image(each, registry, around)
         except SupplyChainError as error:
             failed[str(ref)] = str(error)
-    return Enforced(archived=tuple(archived), failed=failed)
+    return ArchivedImages(archived=tuple(archived), failed=failed)
 
 
 def _list_decided_digests(registry: ArchivingRegistry) -> dict[Digest, set[str]]:

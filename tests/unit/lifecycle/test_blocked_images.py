@@ -7,7 +7,7 @@ import pytest
 from supply_chain.errors import AwsFailed, RegistryFailed
 from supply_chain.evidence.image_status import Act, block_repository, locate_image_status, sign_decision
 from supply_chain.evidence.statement import LIFECYCLE
-from supply_chain.lifecycle.enforce import enforce_blocks
+from supply_chain.lifecycle.blocked_images import archive_blocked_images
 from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.lifecycle.snapshot import INDEXES
 from supply_chain.model.image import ImageRef, StorageStatus
@@ -66,11 +66,11 @@ def say(world, make, registry):
 
 
 @pytest.fixture
-def enforced(world, registry):
-    return lambda: enforce_blocks(registry, world.store(TierName.LIFECYCLE), registry)
+def archive_again(world, registry):
+    return lambda: archive_blocked_images(registry, world.store(TierName.LIFECYCLE), registry)
 
 
-def test_blocked_image_is_archived_in_every_repository(say, registry, enforced):
+def test_blocked_image_is_archived_in_every_repository(say, registry, archive_again):
     """Everyone with push access can push it again, also under another application."""
     names = ("curated/base/python", "dev/base/python", "dev/other")
     for name in names:
@@ -78,23 +78,23 @@ def test_blocked_image_is_archived_in_every_repository(say, registry, enforced):
     registry.hold("dev/archived", 1, status=ARCHIVED)
     say(Act.BLOCK, BASE)
 
-    assert set(enforced().archived) == {ref(1, name) for name in names}
+    assert set(archive_again().archived) == {ref(1, name) for name in names}
     for name in names:
         assert [registry.status(ref(number, name)) for number in (1, 2)] == [ARCHIVED, ACTIVE]
-    assert enforced().archived == ()
+    assert archive_again().archived == ()
 
 
-def test_encrypted_copy_is_archived_with_its_image(say, registry, enforced):
+def test_encrypted_copy_is_archived_with_its_image(say, registry, archive_again):
     """The copy is archived even if the image already is."""
     registry.hold("curated/base/python", 1, status=ARCHIVED)
     registry.hold("curated/base/python", 2)
     registry.copied = {BASE: (ref(2, "curated/base/python"),)}
     say(Act.BLOCK, BASE)
 
-    assert enforced().archived == (ref(2, "curated/base/python"),)
+    assert archive_again().archived == (ref(2, "curated/base/python"),)
 
 
-def test_index_of_blocked_image_is_archived_before_it(say, registry, enforced):
+def test_index_of_blocked_image_is_archived_before_it(say, registry, archive_again):
     """ECR archives no child of an active index, and indexes may be nested."""
     registry.hold("dev/a", 1)
     registry.index("dev/a", 2, 1)
@@ -102,52 +102,52 @@ def test_index_of_blocked_image_is_archived_before_it(say, registry, enforced):
     image, index, outer = (ref(n, "dev/a") for n in (1, 2, 3))
     say(Act.BLOCK, BASE)
 
-    assert enforced().archived == (outer, index, image)
+    assert archive_again().archived == (outer, index, image)
 
 
 @pytest.mark.parametrize("acts", [(Act.BLOCK, Act.UNBLOCK), (Act.HOLD,)])
-def test_image_that_is_not_blocked_stays_active(say, registry, enforced, acts):
+def test_image_that_is_not_blocked_stays_active(say, registry, archive_again, acts):
     """A hold or a lifted block does not archive it."""
     registry.hold("curated/base/python", 1)
     for at, act in enumerate(acts):
         say(act, BASE, at)
 
-    assert enforced().archived == ()
+    assert archive_again().archived == ()
 
 
-def test_block_without_digest_statement_applies_to_its_application(world, make, registry, enforced):
+def test_block_without_digest_statement_applies_to_its_application(world, make, registry, archive_again):
     """Earlier versions signed a block for one application only."""
     for name in ("curated/base/python", "curated/other"):
         registry.hold(name, 1)
     predicate = {"act": "block", "by": "ann", "reason": "x", "at": make.noon.isoformat()}
     world.store(TierName.LIFECYCLE).attach(locate_image_status(BASE), LIFECYCLE, predicate, make.noon)
 
-    assert enforced().archived == (BASE,)
+    assert archive_again().archived == (BASE,)
 
 
-def test_image_that_cannot_be_archived_is_reported(say, registry, enforced):
+def test_image_that_cannot_be_archived_is_reported(say, registry, archive_again):
     """The other images are archived all the same."""
     for name in ("dev/a", "dev/b", "dev/c"):
         registry.hold(name, 1)
     registry.broken = {ref(1, "dev/b"): AwsFailed("an index lists it")}
     say(Act.BLOCK, BASE)
 
-    found = enforced()
+    found = archive_again()
 
     assert set(found.archived) == {ref(1, "dev/a"), ref(1, "dev/c")}
     assert found.failed == {f"dev/b@{digest(1)}": "an index lists it [aws.failed]"}
     assert f"  not archived: dev/b@{digest(1)}: an index lists it" in str(found)
 
 
-def test_image_with_unreadable_block_is_reported(world, make, registry, enforced):
+def test_image_with_unreadable_block_is_reported(world, make, registry, archive_again):
     """It may be blocked."""
     registry.hold("dev/a", 1)
     world.store(TierName.LIFECYCLE).attach(block_repository(digest(1)), LIFECYCLE, {"act": 7}, make.noon)
 
-    assert list(enforced().failed) == [f"dev/a@{digest(1)}"]
+    assert list(archive_again().failed) == [f"dev/a@{digest(1)}"]
 
 
-def test_registry_that_cannot_be_listed_raises(say, registry, enforced, monkeypatch):
+def test_registry_that_cannot_be_listed_raises(say, registry, archive_again, monkeypatch):
     """It is unknown which images can be pulled."""
 
     def images(_):
@@ -157,13 +157,13 @@ def test_registry_that_cannot_be_listed_raises(say, registry, enforced, monkeypa
     registry.hold("dev/a", 1)
 
     with pytest.raises(RegistryFailed):
-        enforced()
+        archive_again()
 
 
-def test_decisions_about_plans_are_ignored(world, make, registry, enforced):
+def test_decisions_about_plans_are_ignored(world, make, registry, archive_again):
     """Their repository contains plan digests, not image digests."""
     registry.hold("dev/a", 1)
     where = ImageRef(repository="evidence/lifecycle/plans", digest=digest(1))
     world.store(TierName.LIFECYCLE).attach(where, LIFECYCLE, {"act": 7}, make.noon)
 
-    assert enforced().failed == {}
+    assert archive_again().failed == {}
