@@ -63,7 +63,4 @@ def unseal(image: str, directory: Path, case: str | None, as_json: bool) -> None
     print_result(opened.record, as_json)
 
 
-COMMANDS = (
-    isolate,
-    unseal,
-)
+COMMANDS = (isolate, unseal)
